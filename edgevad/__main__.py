@@ -1,0 +1,3 @@
+from edgevad.cli import main
+
+main()

@@ -1,0 +1,162 @@
+"""Files that are either the old one or the new one, never half of each."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from edgevad.errors import OutputError
+
+__all__ = [
+    "atomic_directory",
+    "atomic_file",
+    "output_errors",
+    "sha256_of",
+    "writable_directory",
+    "write_json",
+]
+
+
+@contextmanager
+def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `path` into one clear `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
+def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
+    """The `OutputError` that tells what `error` means for the user who wanted `path` written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError("the disk is full", where=path, fix="Free some space or choose another output folder")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(
+            "cannot be written (permission denied)", where=path, fix="Choose another output folder or change its owner"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return OutputError("a file is in the way", where=path, expected="a folder", fix="Choose another name")
+    if error.errno == errno.EISDIR:
+        return OutputError("a folder is in the way", where=path, expected="a file", fix="Choose another name")
+    return OutputError(f"cannot be written ({error.strerror or error})", where=path)
+
+
+def writable_directory(path: str | os.PathLike[str]) -> Path:
+    """Create `path` if needed and prove that files can be written there, before hours of work depend on it.
+
+    Raises:
+        OutputError: it is not a folder, cannot be created, or refuses a file.
+    """
+    directory = Path(path)
+    with output_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".write-test-") as probe:
+            probe.write(b"edgevad")
+            probe.flush()
+    return directory
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write beside `path`, fsync, rename: readers see the old file or the whole new one.
+
+    `mode` is "wb" or "w" (UTF-8). An exception inside the block leaves the old file as it was.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    target = Path(path)
+    with output_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        part = Path(name)
+        try:
+            text = "b" not in mode
+            encoding, newline = ("utf-8", "") if text else (None, None)
+            with os.fdopen(handle, mode, encoding=encoding, newline=newline) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.chmod(0o666 & ~_umask())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        _sync_directory(target.parent)
+
+
+@contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Build a folder beside `path` and put it in place only when the block ended well; an older one is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    target = Path(path)
+    with output_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        try:
+            yield part
+            for file in part.rglob("*"):
+                if file.is_file():
+                    _sync_file(file)
+            part.chmod(0o777 & ~_umask())
+            if target.exists():
+                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
+                target.replace(old / "replaced")
+                part.replace(target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                part.replace(target)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        _sync_directory(target.parent)
+
+
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    with atomic_file(path, "w") as stream:
+        json.dump(value, stream, indent=2, allow_nan=False)
+        stream.write("\n")
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    # Some file systems refuse to open or fsync a folder; the rename itself was still atomic.
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,123 @@
+"""Every error edgevad raises on purpose.
+
+EdgevadError
+├── OptionError              an option or configuration value that cannot be used
+├── MissingExtraError        an optional dependency that is not installed
+├── OutputError              something could not be written (permission, full disk, wrong kind of path)
+├── SourceError              frames could not be read
+│   ├── SourceNotFoundError      the path, camera or stream does not exist
+│   └── SourceUnreadableError    it exists, but no frame can be read from it
+├── TrainingError            training cannot start or go on
+├── ModelError               a model folder is missing, broken or of another version
+├── BundleError              a bundle is missing or broken
+│   ├── ManifestError            its manifest cannot be read or contradicts itself
+│   └── ChecksumMismatchError    one of its files is not the file that was exported
+├── BackendError             the inference engine refused the bundle or failed while scoring
+└── LabelError               a label file cannot be read or does not fit the recording
+
+The command line prints the message on one line and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "ChecksumMismatchError",
+    "EdgevadError",
+    "LabelError",
+    "ManifestError",
+    "MissingExtraError",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "SourceError",
+    "SourceNotFoundError",
+    "SourceUnreadableError",
+    "TrainingError",
+]
+
+
+class EdgevadError(Exception):
+    """Base of all errors of ours: says what is wrong, where, what was expected and how to fix it, in one line."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | PathLike[str] | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.expected = expected
+        self.fix = fix
+        message = what if self.where is None else f"{self.where}: {what}"
+        if expected is not None:
+            message += f"; expected {expected}"
+        if fix is not None:
+            message += f". {fix}"
+        super().__init__(" ".join(message.split()))
+
+
+class OptionError(EdgevadError):
+    """An option or configuration value that cannot be used."""
+
+
+class MissingExtraError(EdgevadError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, package: str, *, extra: str, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the Python package '{package}', which is not installed",
+            fix=f"Install it with: pip install 'edgevad[{extra}]'",
+        )
+        self.package = package
+        self.extra = extra
+
+
+class OutputError(EdgevadError):
+    """Something could not be written."""
+
+
+class SourceError(EdgevadError):
+    """Frames could not be read."""
+
+
+class SourceNotFoundError(SourceError):
+    """The path, camera or stream does not exist."""
+
+
+class SourceUnreadableError(SourceError):
+    """It exists, but no frame can be read from it."""
+
+
+class TrainingError(EdgevadError):
+    """Training cannot start or go on."""
+
+
+class ModelError(EdgevadError):
+    """A model folder is missing, broken or of another version."""
+
+
+class BundleError(EdgevadError):
+    """A bundle is missing or broken."""
+
+
+class ManifestError(BundleError):
+    """The manifest of a bundle cannot be read or contradicts itself."""
+
+
+class ChecksumMismatchError(BundleError):
+    """A file of a bundle is not the file that was exported."""
+
+
+class BackendError(EdgevadError):
+    """The inference engine refused the bundle or failed while scoring."""
+
+
+class LabelError(EdgevadError):
+    """A label file cannot be read or does not fit the recording."""

@@ -1,0 +1,52 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgevad.spec import InputSpec, MotionSpec
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real recordings, or a skip with the reason."""
+    root = Path(os.environ.get("EDGEVAD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip(f"real recordings not found at {root}; set EDGEVAD_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a real graph of a few nodes, 32x32, no motion (see tiny.py). Copy it before changing it."""
+    from tiny import write_tiny_bundle
+
+    return write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", InputSpec(32, 32)).path
+
+
+@pytest.fixture(scope="session")
+def tiny_motion_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like `tiny_bundle`, with the frame difference over 100 ms as motion input."""
+    from tiny import write_tiny_bundle
+
+    spec = InputSpec(32, 32, MotionSpec("difference", (100,)))
+    return write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "motion-bundle", spec).path
+
+
+@pytest.fixture(scope="session")
+def tiny_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 frames at 10 Hz, 64x48 px; something white stands in frames 60 to 79."""
+    from tiny import write_tiny_video
+
+    return write_tiny_video(tmp_path_factory.mktemp("tiny") / "drive.mp4", 120, anomalies=range(60, 80))
+
+
+@pytest.fixture
+def edgevad_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home for bundle slots."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("EDGEVAD_HOME", str(home))
+    return home
