@@ -1,0 +1,33 @@
+"""The one frame type that everything in edgevad passes along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Frame", "Image"]
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a recording or a camera.
+
+    Attributes:
+        image: (H, W, 3) uint8 in [0, 255], channels in OpenCV's order: blue, green, red.
+        index: position in the source, from 0, counted over every frame the source holds (skipped ones included).
+        timestamp_ns: when the frame was taken, in nanoseconds; never decreases within a segment. Cameras and tubs
+            give their own clock (Unix time), files the time since their beginning.
+        source_id: the source the frame came from, as a person would name it (path, camera, clip folder).
+        segment: grows by one at every gap in time and wherever one source ends and another begins; nothing may be
+            smoothed, stacked or differenced across it.
+    """
+
+    image: Image
+    index: int
+    timestamp_ns: int
+    source_id: str
+    segment: int = 0

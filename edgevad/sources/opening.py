@@ -1,0 +1,243 @@
+"""One string for every source: which kind it is, and opening it.
+
+The modules that import OpenCV are imported in the functions that need them, so that `edgevad --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
+from edgevad.sources.listing import Listing, is_image, list_folder, natural_key, sort_out
+from edgevad.sources.source import Source
+
+if TYPE_CHECKING:
+    from edgevad.sources.live import LiveSource
+
+__all__ = ["SourceSpec", "open_source"]
+
+SourceSpec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+_MEDIA = "images, videos, a Donkeycar tub, or folders of them"
+
+
+@dataclass(frozen=True)
+class _Options:
+    fps_hz: float | None
+    gap_s: float
+    include_deleted: bool
+    timeout_s: float
+
+
+def open_source(
+    spec: SourceSpec,
+    *,
+    fps_hz: float | None = None,
+    gap_s: float = 1.0,
+    include_deleted: bool = False,
+    timeout_s: float = 5.0,
+) -> Source:
+    """Open anything frames come from.
+
+    `spec` is one of, or a list of recordings among them (see `ChainSource`):
+
+    - "0", "/dev/video0": a camera;
+    - "rtsp://user:password@host/path", "http://…": a network stream;
+    - "v4l2src ! videoconvert ! appsink": a GStreamer pipeline, known by its " ! ";
+    - a video file, or an image;
+    - a Donkeycar tub, v1 or v2;
+    - a folder of images, or of videos, or of such folders and tubs: each sub-folder is a segment, in natural order
+      (2 before 10); hidden files are ignored;
+    - "frames/*.jpg", "drives/**/*.mp4": a glob, in natural order; the images of one folder are one sequence. Images
+      that are listed one by one count as such a glob too, which is what an unquoted glob becomes in a shell.
+
+    Args:
+        fps_hz: frame rate of recordings without a clock of their own: images (default 10), tubs without times
+            (default 20), videos whose container states no rate (default 30). Asked of cameras.
+        gap_s: a longer gap between two frames, or three nominal frame periods if that is more, starts a new segment.
+        include_deleted: read the records that a tub marks as deleted, too.
+        timeout_s: how long a live source may give no frame before it is called lost.
+
+    Raises:
+        OptionError: an option, or an address, that cannot be used.
+        SourceNotFoundError: there is nothing there.
+        SourceUnreadableError: it holds no frame that can be read; where every single image must be tried to know that,
+            the first pass over the source raises it.
+    """
+    for name, value in (("fps_hz", fps_hz), ("gap_s", gap_s), ("timeout_s", timeout_s)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise OptionError(f"{name} is {value}", expected="a number above 0")
+    options = _Options(fps_hz, gap_s, include_deleted, timeout_s)
+    if isinstance(spec, (str, os.PathLike)):
+        return _open_one(os.fspath(spec), options, is_path=isinstance(spec, os.PathLike))
+    return _open_list([(os.fspath(item), isinstance(item, os.PathLike)) for item in spec], options)
+
+
+def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
+    if not text.strip():
+        raise OptionError("the source is empty", expected="a file, folder, glob, camera or stream")
+    if not is_path and (live := _live_opener(text, options)) is not None:
+        return live()
+    path = Path(text).expanduser()
+    mode = _mode_of(path)
+    if mode is None:
+        if glob.has_magic(text):
+            return _open_glob(str(path), options)
+        if text.startswith("/dev/video"):
+            mode = stat.S_IFCHR
+        else:
+            raise SourceNotFoundError("no such file or folder", where=text)
+    if stat.S_ISCHR(mode):
+        from edgevad.sources.camera import open_camera
+
+        return open_camera(path, fps_hz=options.fps_hz, gap_s=options.gap_s, timeout_s=options.timeout_s)
+    if stat.S_ISDIR(mode):
+        return _open_folder(path, options)
+    if stat.S_ISREG(mode):
+        return _open_file(path, options)
+    raise SourceUnreadableError("neither a file, a folder nor a camera", where=text)
+
+
+def _live_opener(text: str, options: _Options) -> Callable[[], LiveSource] | None:
+    """How to open `text` if it is a camera index, a stream or a pipeline."""
+    is_index, is_pipeline, is_stream = text.isascii() and text.isdigit(), " ! " in text, "://" in text
+    if not (is_index or is_pipeline or is_stream):
+        return None
+    from edgevad.sources.camera import open_camera, open_pipeline, open_stream
+
+    gap_s, timeout_s = options.gap_s, options.timeout_s
+    if is_index:
+        return lambda: open_camera(int(text), fps_hz=options.fps_hz, gap_s=gap_s, timeout_s=timeout_s)
+    if is_pipeline:
+        return lambda: open_pipeline(text, gap_s=gap_s, timeout_s=timeout_s)
+    return lambda: open_stream(text, gap_s=gap_s, timeout_s=timeout_s)
+
+
+def _mode_of(path: Path) -> int | None:
+    """What kind of file `path` is, None if there is none."""
+    try:
+        return path.stat().st_mode
+    except PermissionError:
+        raise SourceUnreadableError("permission denied", where=path) from None
+    except (OSError, ValueError):  # missing, a file where a folder should be, a name that is too long or has a NUL
+        return None
+
+
+def _open_file(path: Path, options: _Options) -> Source:
+    if not os.access(path, os.R_OK):
+        raise SourceUnreadableError("permission denied", where=path)
+    if is_image(path):
+        return _images([path], str(path), options)
+    if path.name == "manifest.json" and any(path.parent.glob("*.catalog")):
+        return _open_folder(path.parent, options)
+    return _video(path, options)
+
+
+def _open_folder(folder: Path, options: _Options, *, listing: Listing | None = None) -> Source:
+    from edgevad.sources.tub import TubSource, tub_version
+
+    listing = listing or list_folder(folder)
+    if tub_version(folder) is not None:
+        return TubSource(folder, fps_hz=options.fps_hz, gap_s=options.gap_s, include_deleted=options.include_deleted)
+    _refuse_mixture(listing, str(folder), f"{folder}/*.mp4")
+    if listing.images:
+        return _images(listing.images, str(folder), options)
+    if listing.videos:
+        return _chain([_video(video, options) for video in listing.videos], str(folder), "folder")
+    members = _open_folders(listing.folders, options)
+    if not members:
+        what = "the folder is empty" if not any(folder.iterdir()) else "the folder holds nothing to read"
+        raise SourceUnreadableError(what, where=folder, expected=_MEDIA)
+    return _chain(members, str(folder), "folder")
+
+
+def _open_folders(folders: Iterable[Path], options: _Options) -> list[Source]:
+    """The folders that hold something themselves; a whole tree is not searched."""
+    from edgevad.sources.tub import tub_version
+
+    members = []
+    for folder in folders:
+        listing = list_folder(folder)
+        if listing.images or listing.videos or tub_version(folder) is not None:
+            members.append(_open_folder(folder, options, listing=listing))
+    return members
+
+
+def _open_glob(pattern: str, options: _Options) -> Source:
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (Path.glob takes no absolute one)
+    listing = sort_out(found)
+    _refuse_mixture(listing, pattern, pattern + ".mp4")
+    if listing.images:
+        return _chain(_image_sequences(listing.images, options), pattern, "glob")
+    members: list[Source] = []
+    for path in sorted((*listing.videos, *listing.folders), key=lambda path: natural_key(str(path))):
+        members += _open_folders([path], options) if path in listing.folders else [_video(path, options)]
+    if not members:
+        if found:
+            raise SourceUnreadableError("nothing it matches can be read", where=pattern, expected=_MEDIA)
+        raise SourceNotFoundError("nothing matches", where=pattern)
+    return _chain(members, pattern, "glob")
+
+
+def _open_list(items: Sequence[tuple[str, bool]], options: _Options) -> Source:
+    if not items:
+        raise OptionError("no source is named", expected="at least one file, folder, glob, camera or stream")
+    if len(items) == 1:
+        return _open_one(items[0][0], options, is_path=items[0][1])
+    members: list[Source] = []
+    for single_images, group in groupby(items, key=lambda item: _is_image_file(item[0])):
+        if single_images:
+            members += _image_sequences(sort_out(Path(text).expanduser() for text, _ in group).images, options)
+            continue
+        for text, is_path in group:
+            if (not is_path and _live_opener(text, options) is not None) or text.startswith("/dev/video"):
+                raise SourceError("a live source never ends, so it cannot be one of several", where=text)
+            members.append(_open_one(text, options, is_path=is_path))
+    names = [member.name for member in members]
+    return _chain(members, ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more", "list")
+
+
+def _is_image_file(text: str) -> bool:
+    path = Path(text).expanduser()
+    return is_image(path) and "://" not in text and (mode := _mode_of(path)) is not None and stat.S_ISREG(mode)
+
+
+def _image_sequences(files: Sequence[Path], options: _Options) -> list[Source]:
+    """One sequence for each folder that `files`, in natural order, lie in."""
+    return [_images(list(group), str(folder), options) for folder, group in groupby(files, lambda file: file.parent)]
+
+
+def _refuse_mixture(listing: Listing, where: str, example: str) -> None:
+    if listing.images and listing.videos:
+        raise SourceUnreadableError(
+            f"holds both images ({listing.images[0].name}, …) and videos ({listing.videos[0].name}, …)",
+            where=where,
+            expected="one kind",
+            fix=f"Name the one you mean, for example {example!r}",
+        )
+
+
+def _images(files: Sequence[Path], name: str, options: _Options) -> Source:
+    from edgevad.sources.images import ImagesSource
+
+    return ImagesSource(files, name=name, fps_hz=options.fps_hz, gap_s=options.gap_s)
+
+
+def _video(path: Path, options: _Options) -> Source:
+    from edgevad.sources.video import VideoSource
+
+    return VideoSource(path, fps_hz=options.fps_hz, gap_s=options.gap_s)
+
+
+def _chain(members: list[Source], name: str, kind: str) -> Source:
+    from edgevad.sources.chain import ChainSource
+
+    return members[0] if len(members) == 1 else ChainSource(members, name=name, kind=kind)

@@ -1,0 +1,121 @@
+"""Video files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from pathlib import Path
+from typing import BinaryIO
+
+from edgevad.errors import SourceUnreadableError
+from edgevad.sources.frame import Frame
+from edgevad.sources.opencv import bgr_from, cv2
+from edgevad.sources.source import SegmentCounter, Source
+
+__all__ = ["DEFAULT_VIDEO_FPS_HZ", "VideoSource"]
+
+DEFAULT_VIDEO_FPS_HZ = 30.0
+
+# These store a list of their frames; elsewhere the count is only the duration times a nominal rate.
+_EXACT_COUNT_SUFFIXES = frozenset({".avi", ".m4v", ".mov", ".mp4"})
+
+
+class VideoSource(Source):
+    """A video file that OpenCV can decode, timed by its container.
+
+    Where the container's time does not advance (raw H.264, broken indexes), frames follow each other at its nominal
+    rate, or at `fps_hz` where it states none (default 30). A file that ends before the frames it announces gives what
+    there is and counts the rest as skipped; `positions` does not count those, for the file does not hold them.
+
+    Raises:
+        SourceUnreadableError: on construction, when not even the first frame can be decoded.
+    """
+
+    def __init__(self, path: Path, *, fps_hz: float | None = None, gap_s: float = 1.0) -> None:
+        super().__init__(str(path), kind="video")
+        self._path = path
+        self._gap_s = gap_s
+        capture = self._open()
+        try:
+            if not capture.read()[0]:
+                raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
+            rate_hz, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        finally:
+            capture.release()
+        self.fps_hint_hz = rate_hz if 0 < rate_hz <= 1000 else None
+        self.frame_count_hint = round(count) if 0 < count < 1e9 else None
+        self._period_s = 1 / (self.fps_hint_hz or fps_hz or DEFAULT_VIDEO_FPS_HZ)
+
+    def _open(self) -> cv2.VideoCapture:
+        known = cv2.videoio_registry.getBackends()
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in known else cv2.CAP_ANY)
+        if not capture.isOpened():
+            capture.release()
+            raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
+        return capture
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        segments = SegmentCounter(self._gap_s, self._period_s)
+        period_ns = round(self._period_s * 1e9)
+        last_ns = -period_ns
+        index = 0
+        capture = self._open()
+        try:
+            while True:
+                ok, image = capture.read()
+                if not ok:
+                    break
+                position_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
+                timestamp_ns = round(position_ms * 1e6) if math.isfinite(position_ms) else -1
+                if timestamp_ns <= last_ns or timestamp_ns < 0:
+                    timestamp_ns = last_ns + period_ns
+                last_ns = timestamp_ns
+                self.positions = index + 1
+                yield Frame(bgr_from(image), index, timestamp_ns, self.name, segments.segment_at(timestamp_ns))
+                index += 1
+        except cv2.error as error:
+            raise SourceUnreadableError(f"OpenCV gave up at frame {index} ({error})", where=self._path) from error
+        finally:
+            capture.release()
+        self._count_missing(index, last_ns / 1e9 + self._period_s)
+
+    def _count_missing(self, frames: int, duration_s: float) -> None:
+        if self.frame_count_hint is None:
+            return
+        missing = self.frame_count_hint - frames
+        missing_s = self.frame_count_hint * self._period_s - duration_s
+        if missing > 2 and (self._path.suffix.lower() in _EXACT_COUNT_SUFFIXES or missing_s > 1.0):
+            self._skip_reasons["announced by the file but not in it (cut off?)"] = missing
+
+
+def _why_unreadable(path: Path) -> str:
+    """What is wrong with a file that OpenCV does not open as a video."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(0)
+            start = stream.read(12)
+            if not size:
+                return "the file is empty (0 bytes)"
+            if start[4:8] == b"ftyp" and not _has_box(stream, size, b"moov"):
+                return "the recording was cut off: its index (moov), written last, is missing"
+    except OSError as error:
+        return f"the file cannot be read ({error.strerror or error})"
+    return "OpenCV cannot decode a single frame of it as video"
+
+
+def _has_box(stream: BinaryIO, size: int, name: bytes) -> bool:
+    """Whether an ISO base media file (mp4, mov) of `size` bytes has a top-level box called `name`."""
+    position = 0
+    while position + 8 <= size:
+        stream.seek(position)
+        header = stream.read(16)
+        if header[4:8] == name:
+            return True
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:
+            return False
+        position += length
+    return False
