@@ -1,0 +1,168 @@
+"""The frames of a training run, resized once and kept on disk: memory stays flat for hours of video."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevad._files import output_errors, write_json
+from edgevad.errors import TrainingError
+from edgevad.runtime.preprocess import Preprocessor
+from edgevad.sources.frame import Frame
+from edgevad.spec import InputSpec
+
+__all__ = ["CacheKey", "FrameCache"]
+
+_META = "cache.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What a cache was made from: another key means another cache.
+
+    Attributes:
+        sources: the source strings, in order.
+        input: size and motion of the frames kept.
+        sample_fps_hz: at most this many frames a second were kept; None means all.
+        options: how the sources were opened (frame rate, deleted records …).
+    """
+
+    sources: tuple[str, ...]
+    input: InputSpec
+    sample_fps_hz: float | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    def digest(self) -> str:
+        """Hash of the key, and of size and modification time of every source that is a file or a folder."""
+        stamps = []
+        for source in self.sources:
+            path = Path(source)
+            stat = path.stat() if path.exists() else None
+            stamps.append([source, stat and stat.st_size, stat and stat.st_mtime_ns])
+        text = json.dumps([_FORMAT, stamps, self.input.to_json(), self.sample_fps_hz, self.options])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FrameCache:
+    """Frames as the scoring graph takes them, memory-mapped.
+
+    Attributes:
+        images: (N, h, w, 3) uint8, blue, green, red.
+        motion: (N, h, w, M) float16 in the units of `MotionSpec`, or None.
+        timestamp_ns: (N,) int64.
+        segment: (N,) int32; grows at each gap in time and at each new source.
+        skipped: frames the sources could not decode.
+    """
+
+    images: npt.NDArray[np.uint8]
+    motion: npt.NDArray[np.float16] | None
+    timestamp_ns: npt.NDArray[np.int64]
+    segment: npt.NDArray[np.int32]
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds recorded, gaps left out."""
+        return float(np.sum(self.step_s()))
+
+    def step_s(self) -> npt.NDArray[np.float64]:
+        """Seconds from each frame to the next of its segment: (N - 1,), 0 across a gap."""
+        step = np.diff(self.timestamp_ns) / 1e9
+        return np.where(np.diff(self.segment) == 0, np.maximum(step, 0.0), 0.0)
+
+    @classmethod
+    def build(
+        cls,
+        directory: Path,
+        key: CacheKey,
+        frames: Iterable[Frame],
+        *,
+        skipped: Callable[[], int] = lambda: 0,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> FrameCache:
+        """Stream `frames` once into `directory`; the cache counts as one only when `cache.json` is written, last.
+
+        Raises:
+            OutputError: the disk is full or refuses.
+            SourceError: the frames end in an error, or one is too small.
+            TrainingError: no frame at all.
+        """
+        shutil.rmtree(directory, ignore_errors=True)
+        with output_errors(directory):
+            directory.mkdir(parents=True)
+            timestamps, segments = _write_frames(directory, key, frames, progress)
+            if not timestamps:
+                shutil.rmtree(directory, ignore_errors=True)
+                raise TrainingError(
+                    "no frame to train on", where=", ".join(key.sources), fix="Check it with: edgevad inspect SOURCE"
+                )
+            np.save(directory / "timestamp_ns.npy", np.array(timestamps, np.int64))
+            np.save(directory / "segment.npy", np.array(segments, np.int32))
+        meta = {"digest": key.digest(), "frames": len(timestamps), "skipped": skipped()}
+        write_json(directory / _META, meta)
+        cache = cls.open(directory, key)
+        assert cache is not None
+        return cache
+
+    @classmethod
+    def open(cls, directory: Path, key: CacheKey) -> FrameCache | None:
+        """The finished cache in `directory` if it was made from `key` and is whole, else None."""
+        try:
+            meta: dict[str, Any] = json.loads((directory / _META).read_text(encoding="utf-8"))
+            if meta["digest"] != key.digest():
+                return None
+            count, spec = int(meta["frames"]), key.input
+            shape = (count, spec.height_px, spec.width_px)
+            images = np.memmap(directory / "images.u8", np.uint8, "r", shape=(*shape, 3))
+            motion = None
+            if spec.motion is not None:
+                motion = np.memmap(directory / "motion.f16", np.float16, "r", shape=(*shape, spec.motion.channels))
+            timestamp_ns = np.load(directory / "timestamp_ns.npy", allow_pickle=False)
+            segment = np.load(directory / "segment.npy", allow_pickle=False)
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
+        return cls(images, motion, timestamp_ns, segment, int(meta["skipped"]))
+
+
+def _write_frames(
+    directory: Path, key: CacheKey, frames: Iterable[Frame], progress: Callable[[int], None]
+) -> tuple[list[int], list[int]]:
+    preprocess = Preprocessor(key.input)
+    timestamps: list[int] = []
+    segments: list[int] = []
+    last: tuple[str, int] | None = None
+    segment = -1
+    next_ns = 0
+    step_ns = 0 if key.sample_fps_hz is None else round(1e9 / key.sample_fps_hz)
+    with (directory / "images.u8").open("wb") as images, (directory / "motion.f16").open("wb") as motions:
+        for frame in frames:
+            # The preprocessor sees every frame: motion is against the true past, not against the last one kept.
+            item = preprocess(frame)
+            here = (frame.source_id, frame.segment)
+            if here != last:
+                last, next_ns = here, frame.timestamp_ns
+                segment += 1
+            # An eighth of a step of tolerance: clocks jitter.
+            if item is None or frame.timestamp_ns + step_ns // 8 < next_ns:
+                continue
+            next_ns = max(next_ns + step_ns, frame.timestamp_ns)
+            images.write(item.image.data)
+            if item.motion is not None:
+                motions.write(item.motion.astype(np.float16).data)
+            timestamps.append(frame.timestamp_ns)
+            segments.append(segment)
+            progress(len(timestamps))
+    return timestamps, segments

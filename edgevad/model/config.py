@@ -1,0 +1,118 @@
+"""What a model is made of: frozen, in JSON beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from edgevad.errors import ModelError, OptionError
+from edgevad.spec import InputSpec, MotionSpec
+
+__all__ = ["PRESETS", "Appearance", "Decoder", "ModelConfig", "Motion", "Score", "preset"]
+
+Appearance = Literal["log", "gray", "color", "none"]
+Motion = Literal["none", "difference", "flow"]
+Decoder = Literal["linear", "conv"]
+Score = Literal["patch", "mse", "pcc"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A convolutional autoencoder and what it looks at.
+
+    Attributes:
+        appearance: "log", log(gray + log_offset); "gray"; "color", three channels; "none", motion only.
+        motion: "none", "difference" (of gray levels) or "flow" (magnitude of DIS optical flow, pixels per second).
+        motion_lags_ms: one motion channel per lag.
+        flow_width_px: longer side at which flow is computed.
+        size_px: frames are resampled to size_px by size_px; a multiple of 2**depth.
+        width: channels of the first convolution; they double at each level up to 4 * width.
+        depth: how often the encoder halves the image.
+        latent: dimensions of the latent.
+        decoder: "linear", mean + z W, started from PCA templates, or "conv", upsampling by nearest neighbour + conv.
+        score: the frame score: "patch" (largest local error), "mse" or "pcc" (1 - Pearson correlation, the paper's).
+        log_offset: added to gray in [0, 1] before the logarithm; about the sensor's noise floor.
+        cell_px: side of the cells that local errors are averaged over, in pixels at size_px.
+    """
+
+    appearance: Appearance = "log"
+    motion: Motion = "none"
+    motion_lags_ms: tuple[int, ...] = (200,)
+    flow_width_px: int = 360
+    size_px: int = 64
+    width: int = 16
+    depth: int = 4
+    latent: int = 64
+    decoder: Decoder = "linear"
+    score: Score = "patch"
+    log_offset: float = 0.03
+    cell_px: int = 8
+
+    def __post_init__(self) -> None:
+        for name, kind in (("appearance", Appearance), ("motion", Motion), ("decoder", Decoder), ("score", Score)):
+            if getattr(self, name) not in get_args(kind):
+                raise OptionError(
+                    f"unknown {name} {getattr(self, name)!r}", expected="one of " + ", ".join(get_args(kind))
+                )
+        if self.appearance == "none" and self.motion == "none":
+            raise OptionError("the model would look at nothing", fix="Give it an appearance or a motion channel")
+        for name in ("size_px", "width", "depth", "latent", "cell_px"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}", expected="1 or more")
+        if self.size_px % 2**self.depth or self.size_px < 16:
+            raise OptionError(
+                f"input size {self.size_px} px with depth {self.depth}",
+                expected=f"a multiple of {2**self.depth}, at least 16",
+            )
+        if self.cell_px % 2 or self.cell_px > self.size_px:
+            raise OptionError(f"cells of {self.cell_px} px", expected=f"an even number up to {self.size_px}")
+        if not self.log_offset > 0:
+            raise OptionError(f"log offset {self.log_offset}", expected="a number above 0")
+        _ = self.input  # checks lags and flow width
+
+    @property
+    def input(self) -> InputSpec:
+        motion = None if self.motion == "none" else MotionSpec(self.motion, self.motion_lags_ms, self.flow_width_px)
+        return InputSpec(self.size_px, self.size_px, motion)
+
+    @property
+    def appearance_channels(self) -> int:
+        return {"log": 1, "gray": 1, "color": 3, "none": 0}[self.appearance]
+
+    @property
+    def motion_channels(self) -> int:
+        return 0 if self.motion == "none" else len(self.motion_lags_ms)
+
+    @property
+    def channels(self) -> int:
+        return self.appearance_channels + self.motion_channels
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ModelConfig:
+        """Raises ModelError where `value` is not what `to_json` wrote."""
+        try:
+            return cls(**{**value, "motion_lags_ms": tuple(int(lag) for lag in value["motion_lags_ms"])})
+        except (KeyError, TypeError, ValueError, OptionError) as error:
+            raise ModelError(f"the model's configuration does not hold together: {error}") from error
+
+
+# Multiply-adds at one appearance channel: nano 1.0 M, small 3.4 M, base 32 M.
+PRESETS: dict[str, ModelConfig] = {
+    "nano": ModelConfig(width=8),
+    "small": ModelConfig(),
+    "base": ModelConfig(size_px=96, width=32, latent=128, cell_px=12),
+}
+
+
+def preset(name: str, **changes: Any) -> ModelConfig:
+    """A named configuration, with fields replaced.
+
+    Raises:
+        OptionError: there is no such preset, or a field does not fit.
+    """
+    if name not in PRESETS:
+        raise OptionError(f"unknown preset {name!r}", expected="one of " + ", ".join(PRESETS))
+    return replace(PRESETS[name], **changes)

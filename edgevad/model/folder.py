@@ -1,0 +1,177 @@
+"""What training leaves: a folder with recipe, weights, calibration, scores and history.
+
+config.json          the recipe, and what came of it (provenance)
+weights.safetensors  the scoring module, representation statistics included
+calibration.json     window, median, spread, threshold
+scores.npz           frame scores of the training recording: score, timestamp_ns, segment
+sample.npz           a few frames of it as the graph takes them, for a bundle's self-test
+history.csv, .png    what happened, round by round
+checkpoint.safetensors, cache/   only while a run is unfinished
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevad._files import atomic_file, write_json
+from edgevad.bundle.bundle import TrainingScores
+from edgevad.bundle.manifest import Calibration
+from edgevad.errors import EdgevadError, ModelError
+from edgevad.model.config import ModelConfig
+from edgevad.model.trainer import TrainConfig
+from edgevad.runtime.window import WindowSpec
+
+__all__ = ["ModelFolder", "Recipe"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training run depends on besides the recordings themselves.
+
+    Attributes:
+        sources: source strings (see `edgevad.sources.open_source`).
+        model, train: the network and how it is fitted.
+        sample_fps_hz: at most this many frames a second are trained on; None keeps all.
+        fps_hz: frame rate of sources that do not know theirs (image folders).
+        include_deleted: read records a Donkeycar tub marks as deleted.
+        window, alarms_per_hour: what the threshold is calibrated for.
+        name: what people call the model.
+    """
+
+    sources: tuple[str, ...]
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sample_fps_hz: float | None = 10.0
+    fps_hz: float | None = None
+    include_deleted: bool = False
+    window: WindowSpec = field(default_factory=WindowSpec)
+    alarms_per_hour: float = 1.0
+    name: str = "model"
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "sources": list(self.sources)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Recipe:
+        """Raises KeyError, TypeError or EdgevadError where `value` is not what `to_json` wrote."""
+        return cls(
+            **{
+                **value,
+                "sources": tuple(value["sources"]),
+                "model": ModelConfig.from_json(value["model"]),
+                "train": TrainConfig.from_json(value["train"]),
+                "window": WindowSpec(**value["window"]),
+            }
+        )
+
+
+class ModelFolder:
+    """Paths and small files of one model folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.weights = self.path / "weights.safetensors"
+        self.calibration = self.path / "calibration.json"
+        self.scores = self.path / "scores.npz"
+        self.sample = self.path / "sample.npz"
+        self.history_csv = self.path / "history.csv"
+        self.history_png = self.path / "history.png"
+        self.checkpoint = self.path / "checkpoint.safetensors"
+        self.cache = self.path / "cache"
+
+    def write_recipe(self, recipe: Recipe, provenance: dict[str, Any]) -> None:
+        value = {"schema_version": SCHEMA_VERSION, "recipe": recipe.to_json(), "provenance": provenance}
+        write_json(self.config, value)
+
+    def read_recipe(self) -> tuple[Recipe, dict[str, Any]]:
+        """The recipe and the provenance.
+
+        Raises:
+            ModelError: there is no model here, or config.json is broken or of another version.
+        """
+        try:
+            value = json.loads(self.config.read_text(encoding="utf-8"))
+            if value["schema_version"] != SCHEMA_VERSION:
+                raise ModelError(
+                    f"model schema {value['schema_version']!r}",
+                    where=self.config,
+                    expected=f"schema version {SCHEMA_VERSION}",
+                    fix="Train the model again with this version of edgevad",
+                )
+            return Recipe.from_json(value["recipe"]), dict(value["provenance"])
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ModelError(
+                "no model there", where=self.path, expected="a folder made by edgevad train", fix="Check the path"
+            ) from error
+        except ModelError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, EdgevadError) as error:
+            raise ModelError(f"the model's configuration cannot be read ({error})", where=self.config) from error
+
+    def require_finished(self) -> None:
+        """Raises ModelError where training has not been finished."""
+        if not self.weights.exists():
+            self.read_recipe()
+            raise ModelError(
+                "training was not finished",
+                where=self.path,
+                fix=f"Go on with: edgevad train --resume --out {self.path}",
+            )
+
+    def write_calibration(self, calibration: Calibration) -> None:
+        write_json(self.calibration, calibration.to_json())
+
+    def read_calibration(self) -> Calibration:
+        """Raises ModelError where the file is missing or broken."""
+        try:
+            return Calibration.from_json(json.loads(self.calibration.read_text(encoding="utf-8")))
+        except (OSError, KeyError, TypeError, ValueError, EdgevadError) as error:
+            raise ModelError(f"the calibration cannot be read ({error})", where=self.calibration) from error
+
+    def write_scores(self, scores: TrainingScores) -> None:
+        _write_arrays(self.scores, scores.arrays())
+
+    def read_scores(self) -> TrainingScores:
+        """Raises ModelError where the file is missing or broken."""
+        arrays = _read_arrays(self.scores)
+        try:
+            return TrainingScores(arrays["score"], arrays["timestamp_ns"], arrays["segment"])
+        except KeyError as error:
+            raise ModelError(f"the training scores lack {error}", where=self.scores) from error
+
+    def write_sample(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        _write_arrays(self.sample, arrays)
+
+    def read_sample(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays `frames` (n, h, w, 3) uint8 and, where the model uses it, `motion` (n, h, w, M) float32.
+
+        Raises:
+            ModelError: the file is missing or broken.
+        """
+        return _read_arrays(self.sample)
+
+
+def _write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    with atomic_file(path) as stream:
+        stream.write(buffer.getvalue())
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"cannot be read ({error})", where=path, fix="Train the model again") from error

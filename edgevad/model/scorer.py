@@ -1,0 +1,69 @@
+"""A model folder as a `Scorer`: the same pipeline runs torch on the host and engines on the device."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgevad.model.checkpoint import load_weights
+from edgevad.model.folder import ModelFolder
+from edgevad.model.scoring import ScoringModule
+from edgevad.runtime.backends.backend import Scores
+from edgevad.runtime.scorer import Scorer
+
+__all__ = ["TorchBackend", "load_module", "scorer_from_model"]
+
+
+class TorchBackend:
+    """Scores with the torch module itself, on the CPU."""
+
+    def __init__(self, module: ScoringModule) -> None:
+        self._module = module.cpu().eval()
+
+    @torch.no_grad()
+    def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
+        """See `Backend.score`."""
+        inputs = [torch.from_numpy(np.ascontiguousarray(frames))]
+        if motion is not None:
+            inputs.append(torch.from_numpy(np.ascontiguousarray(motion, dtype=np.float32)))
+        score, heatmap, latent = self._module(*inputs)
+        return Scores(score.numpy(), heatmap.numpy(), latent.numpy())
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def load_module(folder: ModelFolder) -> ScoringModule:
+    """The scoring module of a finished model, in evaluation mode.
+
+    Raises:
+        ModelError: the model is missing, unfinished or broken.
+    """
+    recipe, _ = folder.read_recipe()
+    folder.require_finished()
+    module = ScoringModule(recipe.model)
+    load_weights(folder.weights, module)
+    return module.eval()
+
+
+def scorer_from_model(path: str | PathLike[str]) -> Scorer:
+    """Open a model folder for scoring with torch.
+
+    Raises:
+        ModelError: the model is missing, unfinished or broken.
+    """
+    folder = ModelFolder(Path(path))
+    module = load_module(folder)
+    recipe, _ = folder.read_recipe()
+    return Scorer(
+        recipe.name,
+        str(folder.path),
+        recipe.model.input,
+        folder.read_calibration(),
+        TorchBackend(module),
+        folder.read_scores,
+    )

@@ -1,0 +1,300 @@
+"""Fits the autoencoder to an unlabelled recording. No label is ever read here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgevad.errors import OptionError, TrainingError
+from edgevad.model.cache import FrameCache
+from edgevad.model.checkpoint import load_checkpoint, save_checkpoint
+from edgevad.model.config import ModelConfig
+from edgevad.model.entropy import latent_scale, renyi2_entropy
+from edgevad.model.history import History
+from edgevad.model.schedule import EntropyController, StoppingRule
+from edgevad.model.scoring import ScoringModule
+from edgevad.model.statistics import batch_of, recording_statistics
+
+__all__ = ["TrainConfig", "Trainer", "explained_target"]
+
+# Where a recording is too short to see anything recur.
+DEFAULT_TARGET = 0.8
+# Below this share a fixed camera's motion has no recurring part worth keeping: the mean frame is the better normal.
+BACKGROUND_SHARE = 0.5
+# The entropy's pull is bounded once the latents have shrunk to this share of the scale they started from.
+SCALE_FLOOR = 0.01
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is fitted; the defaults are the shipped method (docs/method.md).
+
+    Attributes:
+        batch_size: frames a step, at least 2: the entropy is that of the batch's latents.
+        learning_rate, weight_decay: of AdamW.
+        round_steps: steps between two rows of the history, two looks of the stopping rule and two checkpoints.
+        max_rounds: limit where the stopping rule finds no reason to stop.
+        entropy_weight: of the entropy term, against a reconstruction error of 1 for always answering the mean frame;
+            None: controlled, so that the explained variance stays at what recurrence explains.
+        explained_target: overrides that target, in (0, 1).
+        sigma: kernel width, in units of the latents' scale (of the latents themselves where not scale_free).
+        scale_free: divide latents by their detached scale before the kernel; off: the paper as written.
+        seed: of initialisation and of the order of the frames.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    round_steps: int = 100
+    max_rounds: int = 40
+    entropy_weight: float | None = None
+    explained_target: float | None = None
+    sigma: float = 1.0
+    scale_free: bool = True
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("batch size", self.batch_size, self.batch_size >= 2, "at least 2"),
+            ("learning rate", self.learning_rate, self.learning_rate > 0, "above 0"),
+            ("weight decay", self.weight_decay, self.weight_decay >= 0, "0 or more"),
+            ("steps per round", self.round_steps, self.round_steps >= 1, "at least 1"),
+            ("rounds", self.max_rounds, self.max_rounds >= 1, "at least 1"),
+            ("entropy weight", self.entropy_weight, self.entropy_weight is None or self.entropy_weight >= 0, ">= 0"),
+            ("explained target", self.explained_target, 0 < (self.explained_target or 0.5) < 1, "between 0 and 1"),
+            ("sigma", self.sigma, self.sigma > 0, "above 0"),
+            ("device", self.device, self.device in ("auto", "cpu", "cuda"), "one of auto, cpu, cuda"),
+        )
+        for name, value, good, expected in checks:
+            if not good:
+                raise OptionError(f"{name} {value}", expected=expected)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TrainConfig:
+        """Raises TypeError or OptionError where `value` is not what `to_json` wrote."""
+        return cls(**value)
+
+
+class Trainer:
+    """One training run over one `FrameCache`.
+
+    `fit` may be stopped between two steps (`stop`) and gone on with by another `Trainer` over the same cache after
+    `restore`; on a CPU the result is the same to the last bit as that of a run never stopped.
+    """
+
+    def __init__(self, model: ModelConfig, config: TrainConfig, cache: FrameCache) -> None:
+        if len(cache) < 2 * config.batch_size:
+            raise TrainingError(
+                f"the recording has {len(cache)} usable frames",
+                expected=f"at least {2 * config.batch_size} (two batches of {config.batch_size})",
+                fix="Record a longer drive, or train with a smaller --batch-size",
+            )
+        self.config = config
+        self.cache = cache
+        self.device = _device(config.device)
+        torch.manual_seed(config.seed)
+        self.module = ScoringModule(model)
+        statistics = recording_statistics(cache, self.module.representation, model.latent, seed=config.seed)
+        self.module.autoencoder.start_from_templates(statistics.mean_frame, statistics.templates)
+        self.recurrence = statistics.recurrence
+        self._variance = statistics.variance
+        self._anchor = statistics.mean_frame.to(self.device)
+        # channels_last is what cuDNN's tensor cores want; on a CPU it gained nothing at these sizes.
+        memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        self.module.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self._autocast = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.optimiser = torch.optim.AdamW(
+            self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+        )
+        target = config.explained_target or explained_target(model, self.recurrence)
+        controlled = config.entropy_weight is None
+        self.controller = EntropyController(
+            weight=0.01 if config.entropy_weight is None else config.entropy_weight,
+            target=target if controlled else None,
+        )
+        self.rule = StoppingRule(target=target if controlled else None, max_rounds=config.max_rounds)
+        self.history = History()
+        self.step = 0
+        self._sums = [0.0] * 5
+        self._scale = 0.0
+        self._stop = False
+
+    def stop(self) -> None:
+        """Ask a running `fit` to return after the current step. Safe to call from a signal handler."""
+        self._stop = True
+
+    def fit(self, checkpoint: Path | None = None, progress: Callable[[Trainer], None] = lambda trainer: None) -> bool:
+        """Train until the stopping rule is done (returns True) or `stop` was called (returns False).
+
+        `checkpoint` is written after every round and on `stop`; `progress` is called after every step.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+            OutputError: the checkpoint cannot be written.
+        """
+        self.module.train()
+        batches = self._batches()
+        clock = time.perf_counter()
+        while not self.rule.done and not self._stop:
+            self._train_step(next(batches))
+            progress(self)
+            if self.step % self.config.round_steps == 0:
+                now = time.perf_counter()
+                self._finish_round(now - clock)
+                clock = now
+                if checkpoint is not None and not self.rule.done:
+                    self.save(checkpoint)
+        finished = self.rule.done
+        if checkpoint is not None and not finished:
+            self.save(checkpoint)
+        self.module.eval()
+        return finished
+
+    def _train_step(self, indices: np.ndarray) -> None:
+        config, round_steps = self.config, self.config.round_steps
+        rate = config.learning_rate * self.rule.learning_rate_factor((self.step % round_steps) / round_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        frames, motion = (None if t is None else t.to(self.device) for t in batch_of(self.cache, indices))
+        assert frames is not None
+        with torch.no_grad():
+            x = self.module.representation(frames, motion)
+            variance = (x - self._anchor).square().mean()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+            reconstruction, z = self.module.autoencoder(x)
+        error = (x - reconstruction.float()).square().mean()
+        weight = self.controller.weight
+        if weight > 0:
+            entropy = self._entropy(z)
+        else:  # measured now and then for the history, never paid for in a gradient
+            entropy = self._entropy(z.detach()) if self.step % 10 == 0 else torch.full((), torch.nan)
+        loss = error / self._variance + weight * entropy if weight > 0 else error / self._variance
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        self._account(loss, error, variance, entropy, z)
+
+    def _entropy(self, z: Tensor) -> Tensor:
+        floor = SCALE_FLOOR * self.module.config.latent**0.5  # templates start latents at unit variance
+        return renyi2_entropy(z, self.config.sigma, scale_free=self.config.scale_free, scale_floor=floor)
+
+    def _account(self, loss: Tensor, error: Tensor, variance: Tensor, entropy: Tensor, z: Tensor) -> None:
+        # One transfer for all figures: each .item() would wait for the GPU.
+        figures = torch.stack([loss.detach(), error.detach(), variance, entropy.detach()]).tolist()
+        if not np.isfinite(figures[0]):
+            raise TrainingError(
+                f"the loss is {figures[0]} at step {self.step}", fix="Train with a smaller --learning-rate"
+            )
+        explained = 1.0 - figures[1] / max(figures[2], 1e-12)
+        self.controller.update(explained)
+        has_entropy = np.isfinite(figures[3])
+        for k, value in enumerate((figures[0], figures[1] / self._variance, explained)):
+            self._sums[k] += value
+        if has_entropy:
+            self._sums[3] += figures[3]
+            self._sums[4] += 1.0
+        if self.step % self.config.round_steps == 0:
+            self._scale = float(latent_scale(z))
+
+    def _finish_round(self, elapsed_s: float) -> None:
+        steps = self.config.round_steps
+        loss, error, explained = (value / steps for value in self._sums[:3])
+        phase = self.rule.phase
+        self.rule.round_done(explained, error if self.controller.target is None else loss)
+        self.history.add(
+            round=self.rule.rounds,
+            step=self.step,
+            loss=loss,
+            reconstruction=error,
+            explained=explained,
+            explained_target=self.controller.target,
+            entropy_nats=self._sums[3] / self._sums[4] if self._sums[4] else None,
+            entropy_weight=self.controller.weight,
+            latent_scale=self._scale,
+            learning_rate=self.optimiser.param_groups[0]["lr"],
+            phase=phase,
+            frames_per_s=steps * self.config.batch_size / elapsed_s,
+        )
+        self._sums = [0.0] * 5
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """Batches of frame numbers, each epoch a new permutation; starts where `step` stands."""
+        size, count = self.config.batch_size, len(self.cache)
+        per_epoch = count // size
+        while True:
+            epoch, first = divmod(self.step, per_epoch)
+            order = np.random.default_rng([self.config.seed, epoch]).permutation(count)
+            for k in range(first, per_epoch):
+                # Sorted: reads of the memory map go forward; within a batch the order means nothing.
+                yield np.sort(order[k * size : (k + 1) * size])
+
+    def save(self, path: Path) -> None:
+        """Write everything a later `restore` needs."""
+        state = {
+            "step": self.step,
+            "sums": self._sums,
+            "controller": self.controller.weight,
+            "rule": {k: (None if v == float("inf") else v) for k, v in asdict(self.rule).items()},
+            "history": self.history.rows,
+        }
+        save_checkpoint(path, self.module, self.optimiser, state)
+
+    def restore(self, path: Path) -> None:
+        """Go back to where `save` was called.
+
+        Raises:
+            ModelError: the checkpoint is missing, damaged or of another configuration.
+        """
+        state = load_checkpoint(path, self.module, self.optimiser)
+        self.step = int(state["step"])
+        self._sums = [float(value) for value in state["sums"]]
+        self.controller.weight = float(state["controller"])
+        rule = state["rule"]
+        self.rule = StoppingRule(**{**rule, "best": float("inf") if rule["best"] is None else rule["best"]})
+        self.history = History(state["history"])
+
+    @torch.no_grad()
+    def scores(self, progress: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Frame scores of the whole cache: (N,) float32."""
+        self.module.eval()
+        parts = []
+        for start in range(0, len(self.cache), 256):
+            indices = np.arange(start, min(start + 256, len(self.cache)))
+            frames, motion = batch_of(self.cache, indices)
+            inputs = [frames] if motion is None else [frames, motion.float()]
+            score, _, _ = self.module(*(tensor.to(self.device) for tensor in inputs))
+            parts.append(score.float().cpu().numpy())
+            progress(int(indices[-1]) + 1)
+        return np.concatenate(parts)
+
+
+def explained_target(model: ModelConfig, recurrence: float | None) -> float:
+    """The share of variance a model of the normal should explain, from what recurrence explains; 0 means background.
+
+    Motion alone on a fixed camera: where little recurs, the mean frame is the normal, and what is left is background
+    subtraction. Where the view itself moves the mean frame is nothing at all, so half is the least.
+    """
+    if recurrence is None:
+        return DEFAULT_TARGET
+    if model.appearance == "none":
+        return recurrence if recurrence >= BACKGROUND_SHARE else 0.0
+    return max(recurrence, BACKGROUND_SHARE)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OptionError("no CUDA device here", where="--device cuda", fix="Use --device cpu")
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name)

@@ -1,0 +1,214 @@
+"""From unlabelled recordings to a model folder: cache, fit, score, calibrate."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from edgevad import __version__
+from edgevad._files import writable_directory
+from edgevad.bundle.bundle import TrainingScores
+from edgevad.bundle.manifest import Calibration
+from edgevad.calibration import calibrate
+from edgevad.errors import OptionError, TrainingError
+from edgevad.model.allocator import keep_freed_memory
+from edgevad.model.cache import CacheKey, FrameCache
+from edgevad.model.checkpoint import save_weights
+from edgevad.model.folder import ModelFolder, Recipe
+from edgevad.model.trainer import Trainer
+from edgevad.sources import open_source
+
+__all__ = ["Observer", "Training", "TrainingResult"]
+
+Stage = Literal["reading", "preparing", "training", "scoring"]
+
+# Enough for a self-test to notice a broken engine, too few to matter in a bundle.
+SAMPLE_FRAMES = 16
+
+
+class Observer:
+    """Gets told how training goes; the default says nothing. The command line draws a progress bar with it."""
+
+    def stage(self, stage: Stage, total: int | None) -> None:
+        """A stage begins, with `total` units if that is known."""
+
+    def advance(self, done: int, trainer: Trainer | None = None) -> None:
+        """`done` units of the current stage are over."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """
+    Attributes:
+        finished: False where the run was stopped; it goes on with `Training.resume`.
+        folder: the model's folder.
+        provenance: what is known of the run: frames, seconds, decisions.
+        calibration: None while unfinished.
+    """
+
+    finished: bool
+    folder: ModelFolder
+    provenance: dict[str, Any]
+    calibration: Calibration | None
+
+
+class Training:
+    """One run that leaves a model folder at `folder`. `start` or `resume` one, then `run` it."""
+
+    def __init__(self, folder: ModelFolder, recipe: Recipe, *, cache: Path | None, resuming: bool) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.cache_path = cache or folder.cache
+        self._resuming = resuming
+        self._trainer: Trainer | None = None
+        self._stop = False
+
+    @classmethod
+    def start(cls, recipe: Recipe, out: str | Path, *, overwrite: bool = False, cache: Path | None = None) -> Training:
+        """Prepare a new run in the folder `out`.
+
+        Raises:
+            OptionError: `out` already holds a model and `overwrite` is off, or no source is given.
+            OutputError: `out` cannot be written.
+        """
+        if not recipe.sources:
+            raise OptionError("no recording to train on", fix="Name one: edgevad train SOURCE --out MODEL")
+        folder = ModelFolder(out)
+        if folder.config.exists() and not overwrite:
+            raise OptionError(
+                "a model is there already",
+                where=folder.path,
+                fix="Go on with --resume, start again with --overwrite, or choose another --out",
+            )
+        writable_directory(folder.path)
+        return cls(folder, recipe, cache=cache, resuming=False)
+
+    @classmethod
+    def resume(cls, out: str | Path, *, cache: Path | None = None) -> Training:
+        """Go on with the run in `out` where its last checkpoint stands.
+
+        Raises:
+            ModelError: there is no run there.
+            OptionError: the run is finished.
+        """
+        folder = ModelFolder(out)
+        recipe, _ = folder.read_recipe()
+        if folder.weights.exists() and not folder.checkpoint.exists():
+            raise OptionError("training is finished", where=folder.path, fix="Start again with --overwrite")
+        writable_directory(folder.path)
+        return cls(folder, recipe, cache=cache, resuming=True)
+
+    def stop(self) -> None:
+        """Ask `run` to save and return soon. Safe to call from a signal handler."""
+        self._stop = True
+        if self._trainer is not None:
+            self._trainer.stop()
+
+    def run(self, observer: Observer | None = None, *, keep_cache: bool = False) -> TrainingResult:
+        """Read, fit, score, calibrate. Returns early, with `finished` False, where `stop` was called.
+
+        Raises:
+            SourceError: a source cannot be read.
+            TrainingError: too few frames, or the loss is no longer a number.
+            OutputError: the model folder or the cache cannot be written.
+        """
+        observer = observer or Observer()
+        keep_freed_memory()
+        if not self._resuming:
+            for leftover in (self.folder.weights, self.folder.checkpoint, self.folder.calibration, self.folder.scores):
+                leftover.unlink(missing_ok=True)
+        provenance: dict[str, Any] = {
+            "edgevad": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+        self.folder.write_recipe(self.recipe, provenance)
+        cache = self._frames(observer)
+        if cache is None:
+            return TrainingResult(False, self.folder, provenance, None)
+        observer.stage("preparing", None)
+        trainer = Trainer(self.recipe.model, self.recipe.train, cache)
+        self._trainer = trainer
+        if self._resuming and self.folder.checkpoint.exists():
+            trainer.restore(self.folder.checkpoint)
+        if self._stop:
+            trainer.stop()
+        observer.stage("training", self.recipe.train.max_rounds * self.recipe.train.round_steps)
+        finished = trainer.fit(self.folder.checkpoint, lambda t: observer.advance(t.step, t))
+        trainer.history.write_csv(self.folder.history_csv)
+        if not finished:
+            return TrainingResult(False, self.folder, provenance, None)
+        provenance |= {
+            "frames": len(cache),
+            "skipped": cache.skipped,
+            "duration_s": round(cache.duration_s, 3),
+            "device": str(trainer.device),
+            "recurrence": trainer.recurrence,
+            "rounds": trainer.rule.rounds,
+            "steps": trainer.step,
+            "stopped_because": trainer.rule.reason,
+        }
+        calibration = self._leave(trainer, cache, observer, provenance)
+        if not keep_cache:
+            shutil.rmtree(self.cache_path, ignore_errors=True)
+        return TrainingResult(True, self.folder, provenance, calibration)
+
+    def _frames(self, observer: Observer) -> FrameCache | None:
+        recipe = self.recipe
+        options = (("fps_hz", str(recipe.fps_hz)), ("include_deleted", str(recipe.include_deleted)))
+        key = CacheKey(recipe.sources, recipe.model.input, recipe.sample_fps_hz, options)
+        cache = FrameCache.open(self.cache_path, key)
+        if cache is not None:
+            return cache
+        with open_source(list(recipe.sources), fps_hz=recipe.fps_hz, include_deleted=recipe.include_deleted) as source:
+            observer.stage("reading", source.frame_count_hint)
+
+            def frames() -> Any:
+                for count, frame in enumerate(source, 1):
+                    if self._stop:
+                        return
+                    observer.advance(count)
+                    yield frame
+
+            try:
+                cache = FrameCache.build(self.cache_path, key, frames(), skipped=lambda: source.skipped)
+            except TrainingError:
+                if not self._stop:
+                    raise
+        if self._stop:  # half a recording is not the recording: read it again next time
+            shutil.rmtree(self.cache_path, ignore_errors=True)
+            return None
+        return cache
+
+    def _leave(
+        self, trainer: Trainer, cache: FrameCache, observer: Observer, provenance: dict[str, Any]
+    ) -> Calibration:
+        observer.stage("scoring", len(cache))
+        scores = TrainingScores(trainer.scores(observer.advance), cache.timestamp_ns, cache.segment)
+        calibration = calibrate(
+            scores.score, scores.timestamp_ns, scores.segment, self.recipe.window, self.recipe.alarms_per_hour
+        )
+        self.folder.write_scores(scores)
+        self.folder.write_calibration(calibration)
+        self.folder.write_sample(_sample(cache))
+        trainer.history.plot(self.folder.history_png)
+        self.folder.write_recipe(self.recipe, provenance)
+        # Last: a folder with weights and no checkpoint is a finished model.
+        save_weights(self.folder.weights, trainer.module)
+        self.folder.checkpoint.unlink(missing_ok=True)
+        return calibration
+
+
+def _sample(cache: FrameCache) -> dict[str, np.ndarray]:
+    """Frames spread evenly over the recording, as the graph takes them."""
+    indices = np.linspace(0, len(cache) - 1, SAMPLE_FRAMES).round().astype(np.int64)
+    arrays: dict[str, np.ndarray] = {"frames": np.ascontiguousarray(cache.images[indices])}
+    if cache.motion is not None:
+        arrays["motion"] = cache.motion[indices].astype(np.float32)
+    return arrays
