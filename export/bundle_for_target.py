@@ -1,0 +1,48 @@
+"""From a model folder to what one target runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgevad.bundle.bundle import Bundle, write_bundle
+from edgevad.errors import OptionError, OutputError
+from edgevad.export.onnx_from_model import OPSET, onnx_from_model
+from edgevad.model.folder import ModelFolder
+from edgevad.model.scorer import TorchBackend, load_module
+from edgevad.targets import Target
+
+__all__ = ["bundle_for_target"]
+
+
+def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, overwrite: bool = False) -> Bundle:
+    """Write the bundle of the model folder `model` for `target` into the folder `out`, whole or not at all.
+
+    Raises:
+        ModelError: the model is missing, unfinished or broken.
+        OptionError: the target cannot take the graph.
+        OutputError: `out` is there already and `overwrite` is off, or cannot be written.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise OutputError("is there already", where=out, fix="Choose another --out, or replace it with --overwrite")
+    if target.opset_max < OPSET:
+        raise OptionError(f"target {target.name} takes ONNX opset {target.opset_max}", expected=f"at least {OPSET}")
+    folder = ModelFolder(model)
+    module = load_module(folder)
+    recipe, provenance = folder.read_recipe()
+    selftest = folder.read_sample()
+    backend = TorchBackend(module)
+    selftest["score"] = backend.score(selftest["frames"], selftest.get("motion")).score
+    return write_bundle(
+        out,
+        name=recipe.name,
+        target=target.name,
+        precision="fp32",
+        input=recipe.model.input,
+        score=recipe.model.score,
+        calibration=folder.read_calibration(),
+        provenance={**provenance, "sources": list(recipe.sources), "recipe": recipe.to_json()},
+        onnx_bytes=onnx_from_model(module, batch=1 if target.static_batch else None),
+        selftest=selftest,
+        scores=folder.read_scores().arrays(),
+    )

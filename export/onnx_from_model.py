@@ -1,0 +1,78 @@
+"""The scoring graph as ONNX: the contract every backend computes (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+
+import onnx
+import torch
+
+from edgevad.errors import ModelError
+from edgevad.model.scoring import ScoringModule
+
+__all__ = ["OPSET", "onnx_from_model"]
+
+# TensorRT 8.6 to 11 and ONNX Runtime since 1.14 take it.
+OPSET = 18
+
+
+def onnx_from_model(module: ScoringModule, *, batch: int | None = None) -> bytes:
+    """Serialise the scoring graph.
+
+    Inputs `frames` uint8 (N, H, W, 3) and, where the model uses it, `motion` float32 (N, H, W, M); outputs `score`
+    (N,), `heatmap` (N, h, w), `latent` (N, d), all float32. N is `batch`, or any where it is None.
+
+    Raises:
+        ModelError: torch's exporter refused the graph.
+    """
+    spec = module.config.input
+    count = batch or 2
+    inputs: list[torch.Tensor] = [torch.zeros(count, spec.height_px, spec.width_px, 3, dtype=torch.uint8)]
+    names = ["frames"]
+    if spec.motion is not None:
+        inputs.append(torch.zeros(count, spec.height_px, spec.width_px, spec.motion.channels))
+        names.append("motion")
+    dynamic = None
+    if batch is None:
+        n = torch.export.Dim("N", min=1)
+        dynamic = tuple({0: n} for _ in inputs)
+    module = module.cpu().eval()
+    try:
+        # The exporter prints its progress and warns of its own internals.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                tuple(inputs),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=["score", "heatmap", "latent"],
+                dynamic_shapes=dynamic,
+                verbose=False,
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise ModelError(f"torch could not export the scoring graph ({error})") from error
+    assert program is not None
+    graph = program.model_proto
+    for node in graph.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    onnx.checker.check_model(graph, full_check=True)
+    return bytes(graph.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quiet(*names: str):  # type: ignore[no-untyped-def]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
