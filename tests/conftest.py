@@ -10,6 +10,11 @@ import pytest
 from edgevad.spec import InputSpec, MotionSpec
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything imports torch: a second thread makes tiny networks slower, on busy cores many times so."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real recordings, or a skip with the reason."""

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-__all__ = ["AlarmsPerHour", "FpsHz", "IncludeDeleted", "Json", "SourcesArgument", "Window", "WindowLength"]
+if TYPE_CHECKING:
+    from edgevad.runtime.scorer import Scorer
+
+__all__ = [
+    "AlarmsPerHour",
+    "FpsHz",
+    "IncludeDeleted",
+    "Json",
+    "SourcesArgument",
+    "Window",
+    "WindowLength",
+    "absolute_sources",
+    "recalibrated",
+]
 
 SourcesArgument = Annotated[
     list[str],
@@ -35,3 +48,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 def absolute_sources(sources: list[str]) -> tuple[str, ...]:
     """Sources that are paths, made absolute: a recipe must mean the same from another working folder."""
     return tuple(str(Path(s).absolute()) if not s.isdigit() and Path(s).exists() else s for s in sources)
+
+
+def recalibrated(
+    scorer: Scorer,
+    window: str | None,
+    window_s: float | None,
+    alarms_per_hour: float | None,
+    threshold: float | None,
+) -> Scorer:
+    """`scorer` with what the options --window, --window-s, --alarms-per-hour and --threshold ask; None keeps it."""
+    from edgevad.runtime.window import WindowSpec
+
+    spec = None
+    if window is not None or window_s is not None:
+        old = scorer.calibration.window
+        kind: Any = old.kind if window is None else window
+        spec = WindowSpec(kind, old.length_s if window_s is None else window_s)
+    return scorer.recalibrated(window=spec, alarms_per_hour=alarms_per_hour, threshold=threshold)

@@ -1,0 +1,105 @@
+"""The two places a bundle can be active in, so that there is always a way back.
+
+$EDGEVAD_HOME (default ~/.local/share/edgevad)
+├── slots/a, slots/b     whole bundles
+└── current              symbolic link to one of them, swapped in one step
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+from edgevad._files import atomic_directory, output_errors
+from edgevad.bundle.bundle import Bundle
+from edgevad.bundle.manifest import MANIFEST_NAME
+from edgevad.errors import BundleError, OutputError
+
+__all__ = ["activate", "active_bundle", "home_directory"]
+
+_SLOTS = ("a", "b")
+
+
+def home_directory() -> Path:
+    """$EDGEVAD_HOME, or ~/.local/share/edgevad."""
+    home = os.environ.get("EDGEVAD_HOME")
+    return Path(home).expanduser() if home else Path.home() / ".local" / "share" / "edgevad"
+
+
+def active_bundle() -> Path:
+    """The folder of the active bundle: the slot itself, not the link, so that a later swap does not mix two bundles.
+
+    Raises:
+        BundleError: no bundle is active.
+    """
+    slot = _current_slot(home_directory())
+    if slot is None:
+        raise BundleError("no bundle is active", fix="Run edgevad activate BUNDLE once, or pass --bundle")
+    return slot
+
+
+def activate(path: str | PathLike[str]) -> Bundle:
+    """Copy the bundle at `path` into the slot that is not in use, let it prove itself there, then swap.
+
+    The proof: checksums match, the inference engine loads it, and its self-test gives the scores it was exported with.
+    Where any of that fails, both slots and `current` stay as they were.
+
+    Raises:
+        BundleError: the bundle is broken, or its self-test gives other scores on this machine.
+        BackendError: the inference engine refuses it.
+        OutputError: the home folder cannot be written, or another activation is under way.
+    """
+    # Imported here: reading a bundle needs no inference engine.
+    from edgevad.runtime.selftest import self_test
+
+    source = Bundle.open(path)
+    home = home_directory()
+    with output_errors(home / "slots"):
+        (home / "slots").mkdir(parents=True, exist_ok=True)
+    with _only_one(home / ".activate.lock"):
+        current = _current_slot(home)
+        free = next(name for name in _SLOTS if current is None or current.name != name)
+        slot = home / "slots" / free
+        with atomic_directory(slot) as staged:
+            for name in (MANIFEST_NAME, *source.manifest.files):
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source.path / name, staged / name)
+            self_test(Bundle.open(staged))
+        _point(home / "current", Path("slots") / free)
+    return Bundle.open(slot, verify=False)
+
+
+def _current_slot(home: Path) -> Path | None:
+    link = home / "current"
+    return link.resolve() if link.is_symlink() and link.is_dir() else None
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make `link` lead to `target` in one step: a reader finds the old bundle or the new one, never none."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    with output_errors(link):
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target, target_is_directory=True)
+        fresh.replace(link)
+        handle = os.open(link.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    with output_errors(lock):
+        stream = lock.open("a")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError("another activation is under way", where=lock, fix="Wait for it to end") from error
+        yield

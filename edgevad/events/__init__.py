@@ -1,0 +1,9 @@
+"""What the runtime noticed, and where it is written down."""
+
+from __future__ import annotations
+
+from edgevad.events.event import Event
+from edgevad.events.jsonl import JsonlSink
+from edgevad.events.sink import Sink
+
+__all__ = ["Event", "JsonlSink", "Sink"]

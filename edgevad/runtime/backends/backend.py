@@ -1,0 +1,42 @@
+"""What an inference engine must offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Backend", "Scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the scoring graph says of N frames.
+
+    Attributes:
+        score: (N,) float32, the frame scores.
+        heatmap: (N, hh, hw) float32 >= 0, where in the frame the error is.
+        latent: (N, d) float32.
+    """
+
+    score: npt.NDArray[np.float32]
+    heatmap: npt.NDArray[np.float32]
+    latent: npt.NDArray[np.float32]
+
+
+class Backend(Protocol):
+    """Runs the scoring graph; used from one thread."""
+
+    def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
+        """Score `frames` (N, h, w, 3) uint8 BGR and, where the model uses it, `motion` (N, h, w, M) float32.
+
+        Raises:
+            BackendError: the engine failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the engine. May be called twice."""
+        ...

@@ -1,0 +1,98 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from edgevad.errors import BackendError, OptionError
+from edgevad.runtime.backends.backend import Scores
+from edgevad.spec import InputSpec
+
+__all__ = ["OnnxRuntimeBackend"]
+
+_OUTPUTS = ["score", "heatmap", "latent"]
+_ERROR, _FATAL = 3, 4  # ONNX Runtime's log severities
+
+
+class OnnxRuntimeBackend:
+    """The scoring graph of a bundle in ONNX Runtime.
+
+    One thread by default: the nets are so small that a second one costs more in waiting than it computes, and the
+    other cores are wanted for decoding.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the file, or its inputs and outputs are not those of the contract.
+    """
+
+    def __init__(self, path: str | PathLike[str], spec: InputSpec, *, threads: int | None = None) -> None:
+        self.path = Path(path)
+        if threads is not None and threads < 1:
+            raise OptionError(f"{threads} threads", expected="1 or more")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL
+        # Idle workers of this engine must not burn the cores that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        onnxruntime.set_default_logger_severity(_ERROR)
+        try:
+            session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base of their own
+            raise BackendError(
+                f"ONNX Runtime {onnxruntime.__version__} refuses the graph ({_first_line(error)})",
+                where=self.path,
+                fix="Export the bundle again, or install a newer onnxruntime",
+            ) from error
+        self._session: Any = session
+        self._check_contract(spec)
+        self._uses_motion = spec.motion is not None
+
+    def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
+        """See `Backend.score`."""
+        if self._session is None:
+            raise BackendError("the backend is closed", where=self.path)
+        feeds: dict[str, npt.NDArray[Any]] = {"frames": frames}
+        if self._uses_motion:
+            if motion is None:
+                raise BackendError("the graph needs motion and was given none", where=self.path)
+            feeds["motion"] = motion
+        try:
+            return Scores(*self._session.run(_OUTPUTS, feeds))
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed while scoring ({_first_line(error)})", where=self.path) from error
+
+    def close(self) -> None:
+        """Release the session and its memory. May be called twice."""
+        self._session = None
+
+    def _check_contract(self, spec: InputSpec) -> None:
+        size = [spec.height_px, spec.width_px]
+        inputs: dict[str, tuple[str, list[int]]] = {"frames": ("tensor(uint8)", [*size, 3])}
+        if spec.motion is not None:
+            inputs["motion"] = ("tensor(float)", [*size, spec.motion.channels])
+        found = {value.name: (value.type, list(value.shape[1:])) for value in self._session.get_inputs()}
+        if found != inputs:
+            self._refuse("inputs", found, inputs)
+        ranks = {"score": ("tensor(float)", 1), "heatmap": ("tensor(float)", 3), "latent": ("tensor(float)", 2)}
+        outputs = {value.name: (value.type, len(value.shape)) for value in self._session.get_outputs()}
+        if outputs != ranks:
+            self._refuse("outputs", outputs, ranks)
+
+    def _refuse(self, side: str, found: object, expected: object) -> None:
+        raise BackendError(
+            f"the graph's {side} are {found}",
+            where=self.path,
+            expected=f"{expected}, as the manifest says",
+            fix="Export the bundle again",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,103 @@
+"""A model that is ready to score: engine, input, calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from os import PathLike
+from types import TracebackType
+
+from edgevad.bundle.bundle import Bundle, TrainingScores
+from edgevad.bundle.manifest import Calibration
+from edgevad.errors import OptionError
+from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.window import WindowSpec
+from edgevad.spec import InputSpec
+
+__all__ = ["Scorer"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Everything between a prepared frame and a verdict on it; a context manager that closes its backend.
+
+    Attributes:
+        name: what people call the model.
+        path: where it came from (bundle or model folder), for messages.
+        input: what the backend wants to be fed.
+        calibration: window, statistics and threshold.
+        backend: the inference engine.
+        training_scores: reads the frame scores of the training recording.
+    """
+
+    name: str
+    path: str
+    input: InputSpec
+    calibration: Calibration
+    backend: Backend
+    training_scores: Callable[[], TrainingScores]
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle | str | PathLike[str], *, threads: int | None = None) -> Scorer:
+        """Open a bundle (unless it is open already) and load its graph into ONNX Runtime.
+
+        `threads` is how many threads one inference may use; None means 1.
+
+        Raises:
+            BundleError: the bundle is missing or broken.
+            BackendError: ONNX Runtime refuses the graph.
+        """
+        from edgevad.runtime.backends.ort import OnnxRuntimeBackend
+
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        manifest = opened.manifest
+        backend = OnnxRuntimeBackend(opened.model_path, manifest.input, threads=threads)
+        return cls(
+            manifest.name, str(opened.path), manifest.input, manifest.calibration, backend, opened.training_scores
+        )
+
+    def recalibrated(
+        self,
+        *,
+        window: WindowSpec | None = None,
+        alarms_per_hour: float | None = None,
+        threshold: float | None = None,
+    ) -> Scorer:
+        """The same model on the same backend with another window, false-alarm budget or threshold.
+
+        Another window or budget is calibrated anew from the training scores. A `threshold`, in units of the anomaly
+        score, is taken as it is. None keeps what there is.
+
+        Raises:
+            OptionError: the budget is not positive, or the threshold not finite.
+        """
+        calibration = self.calibration
+        if window is not None or alarms_per_hour is not None:
+            from edgevad.calibration import calibrate
+
+            rows = self.training_scores()
+            calibration = calibrate(
+                rows.score,
+                rows.timestamp_ns,
+                rows.segment,
+                calibration.window if window is None else window,
+                calibration.alarms_per_hour if alarms_per_hour is None else alarms_per_hour,
+            )
+        if threshold is not None:
+            if not math.isfinite(threshold):
+                raise OptionError(f"threshold {threshold}", expected="a finite number")
+            calibration = replace(calibration, threshold=float(threshold))
+        return replace(self, calibration=calibration)
+
+    def close(self) -> None:
+        """Release the backend. May be called twice."""
+        self.backend.close()
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

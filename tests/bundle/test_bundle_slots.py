@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevad._files import sha256_of
+from edgevad.bundle import Bundle, activate, active_bundle
+from edgevad.errors import BackendError, BundleError, ChecksumMismatchError, OutputError
+
+
+def changed(bundle: Path, to: Path, name: str, data: bytes) -> Path:
+    """A copy of `bundle` with another file `name`, and a manifest that vouches for it."""
+    copy = Path(shutil.copytree(bundle, to))
+    (copy / name).write_bytes(data)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"][name] = sha256_of(copy / name)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def wrong_selftest(bundle: Path, to: Path) -> Path:
+    """A copy of `bundle` whose self-test expects 1 % more than its graph gives."""
+    arrays = Bundle.open(bundle).selftest()
+    np.savez(to.with_suffix(".npz"), **{**arrays, "score": arrays["score"] * np.float32(1.01)})
+    return changed(bundle, to, "selftest.npz", to.with_suffix(".npz").read_bytes())
+
+
+def test_nothing_is_active_at_first(edgevad_home: Path) -> None:
+    with pytest.raises(BundleError, match=r"no bundle is active\. Run edgevad activate BUNDLE once, or pass --bundle"):
+        active_bundle()
+
+
+def test_slots_take_turns_and_the_one_before_stays(
+    edgevad_home: Path, tiny_bundle: Path, tiny_motion_bundle: Path
+) -> None:
+    activate(tiny_bundle)
+    assert active_bundle() == edgevad_home / "slots" / "a"
+    held = active_bundle()
+
+    activate(tiny_motion_bundle)
+    assert active_bundle() == edgevad_home / "slots" / "b"
+    assert Bundle.open(active_bundle()).manifest.input.motion is not None
+    # Whoever had opened the old one still has it, whole.
+    assert Bundle.open(held).manifest.input.motion is None
+
+    activate(tiny_bundle)
+    assert active_bundle() == edgevad_home / "slots" / "a"
+    assert sorted(path.name for path in edgevad_home.iterdir()) == [".activate.lock", "current", "slots"]
+    assert (edgevad_home / "current").is_symlink()
+
+
+def test_a_bundle_that_fails_its_selftest_changes_nothing(
+    edgevad_home: Path, tiny_bundle: Path, tiny_motion_bundle: Path, tmp_path: Path
+) -> None:
+    activate(tiny_bundle)
+    activate(tiny_motion_bundle)
+
+    with pytest.raises(BundleError, match=r"self-test frame \d scores .* on this machine; expected"):
+        activate(wrong_selftest(tiny_bundle, tmp_path / "wrong"))
+
+    assert active_bundle().name == "b"
+    assert Bundle.open(active_bundle()).manifest.input.motion is not None
+    # The way back is still the one it was.
+    assert Bundle.open(edgevad_home / "slots" / "a").selftest()["score"] == pytest.approx(
+        Bundle.open(tiny_bundle).selftest()["score"]
+    )
+    assert sorted(path.name for path in (edgevad_home / "slots").iterdir()) == ["a", "b"]
+
+
+def test_a_graph_that_the_engine_refuses_changes_nothing(edgevad_home: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="refuses the graph"):
+        activate(changed(tiny_bundle, tmp_path / "wrong", "model.onnx", b"not a graph"))
+    with pytest.raises(BundleError, match="no bundle is active"):
+        active_bundle()
+
+
+def test_a_damaged_bundle_is_refused_before_anything_is_copied(
+    edgevad_home: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    (copy / "model.onnx").write_bytes(b"something else")
+    with pytest.raises(ChecksumMismatchError):
+        activate(copy)
+    assert not edgevad_home.exists()
+
+
+def test_two_activations_do_not_mix(edgevad_home: Path, tiny_bundle: Path) -> None:
+    edgevad_home.mkdir()
+    with (edgevad_home / ".activate.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OutputError, match="another activation is under way"):
+            activate(tiny_bundle)
+    activate(tiny_bundle)
+
+
+def test_a_home_that_cannot_be_written_is_one_error(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("EDGEVAD_HOME", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="a file is in the way"):
+        activate(tiny_bundle)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevad.errors import OutputError
+from edgevad.events import Event, JsonlSink
+from edgevad.runtime.pipeline import Result
+from edgevad.sources import Frame
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+EVENT = Event(1, 10, 20, 1, 2, 3.5, 2, "a", 0)
+
+
+def result(index: int, score: float | None, source: str = 'ä "quoted".mp4') -> Result:
+    frame = Frame(IMAGE, index, index * 10**8, source, 2)
+    state = "warm-up" if score is None else "normal"
+    return Result(frame, score, score, score, False, state, None, 0.00125, None)  # type: ignore[arg-type]
+
+
+def test_every_frame_and_event_is_one_line_of_json(tmp_path: Path) -> None:
+    score = float(np.float32(0.1234567))
+    with JsonlSink(tmp_path / "out") as sink:
+        sink.push(result(0, None))
+        sink.push(result(1, score))
+        sink.push(result(2, 1e-12, source="b"))
+        sink.event(EVENT)
+
+    rows = [json.loads(line) for line in sink.frames_path.read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == {
+        "frame": 0,
+        "timestamp_ns": 0,
+        "source_id": 'ä "quoted".mp4',
+        "segment": 2,
+        "frame_score": None,
+        "windowed_score": None,
+        "anomaly_score": None,
+        "is_anomaly": False,
+        "state": "warm-up",
+        "latency_ms": 1.25,
+    }
+    assert np.float32(rows[1]["frame_score"]) == np.float32(score)
+    assert (rows[2]["source_id"], rows[2]["frame_score"]) == ("b", 1e-12)
+    [event] = [json.loads(line) for line in sink.events_path.read_text().splitlines()]
+    assert event == {**EVENT.to_json(), "duration_s": 1e-8}
+
+
+def test_events_are_on_disk_at_once_and_the_frames_before_them_too(tmp_path: Path) -> None:
+    with JsonlSink(tmp_path) as sink:
+        sink.push(result(0, 1.0))
+        sink.event(EVENT)
+        assert len(sink.events_path.read_text().splitlines()) == 1
+        assert len(sink.frames_path.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["frames.jsonl", "events.jsonl"])
+def test_a_full_disk_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    sink = JsonlSink(tmp_path)
+    sink.push(result(0, 1.0))
+    with pytest.raises(OutputError, match=rf"{name}: the disk is full"):
+        sink.event(EVENT)
+    sink.abandon()
+
+
+def test_a_disk_that_fills_up_is_noticed_at_the_latest_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "frames.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="the disk is full"), JsonlSink(tmp_path) as sink:
+        sink.push(result(0, 1.0))
+
+
+def test_a_file_in_the_way_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(OutputError, match="a file is in the way"):
+        JsonlSink(tmp_path / "out")
+    (tmp_path / "folder" / "events.jsonl").mkdir(parents=True)
+    with pytest.raises(OutputError, match="a folder is in the way"):
+        JsonlSink(tmp_path / "folder")

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgevad.bundle import Calibration
+from edgevad.errors import OptionError, OutputError
+from edgevad.report.annotated_video import VideoSink, WindowSink
+from edgevad.report.overlay import STRIP_PX, Annotator, HeatScale
+from edgevad.runtime.pipeline import Result
+from edgevad.runtime.window import WindowSpec
+from edgevad.sources import Frame
+
+CALIBRATION = Calibration(WindowSpec(), median=1.0, spread=0.5, threshold=4.0, alarms_per_hour=1.0)  # alarm at 3.0
+
+
+def result(
+    index: int, score: float, *, size: tuple[int, int] = (400, 300), is_anomaly: bool = False, peak: float = 1.0
+) -> Result:
+    image = np.full((size[1], size[0], 3), 100, np.uint8)
+    heatmap = np.full((8, 8), 0.1, np.float32)
+    heatmap[2, 5] = peak
+    state = "anomaly" if is_anomaly else "normal"
+    frame = Frame(image, index, index * 10**8, "a")
+    return Result(frame, peak, peak, score, is_anomaly, state, heatmap, 0.001, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas"), [((400, 300), (400, 300)), ((401, 301), (402, 302)), ((64, 48), (320, 240))]
+)
+def test_pictures_are_wide_enough_and_even(size: tuple[int, int], canvas: tuple[int, int]) -> None:
+    picture = Annotator(CALIBRATION, 4.0)(result(0, 0.0, size=size))
+    assert picture.shape == (canvas[1] + STRIP_PX, canvas[0], 3)
+
+
+def test_all_pictures_of_a_run_have_one_size() -> None:
+    annotate = Annotator(CALIBRATION, 4.0)
+    first = annotate(result(0, 0.0))
+    assert annotate(result(1, 0.0, size=(64, 64))).shape == first.shape
+
+
+def test_normal_errors_leave_the_frame_as_it_is() -> None:
+    picture = Annotator(CALIBRATION, 4.0)(result(0, 0.0, peak=1.4))
+    assert (picture[:300] == 100).all()
+
+
+def test_heat_is_drawn_where_the_error_is_and_only_there() -> None:
+    picture = Annotator(CALIBRATION, 4.0)(result(0, 0.0, peak=6.0))[:300]
+    changed = (picture != 100).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert rows.mean() == pytest.approx(2.5 / 8 * 300, abs=5)
+    assert columns.mean() == pytest.approx(5.5 / 8 * 400, abs=5)
+    assert changed.mean() < 0.1
+
+
+def test_the_same_error_is_as_hot_whatever_the_frame_holds_besides() -> None:
+    scale = HeatScale(3.0)
+    for _ in range(50):
+        scale(np.full((4, 4), 1.0, np.float32), 1.0)
+    # Not stretched to the frame's own largest error.
+    assert scale(np.full((4, 4), 1.5, np.float32), 1.5).max() == pytest.approx(0.5)
+    assert scale(np.full((4, 4), 6.0, np.float32), 6.0).max() == pytest.approx(2.0)
+
+
+def test_heat_of_a_score_on_another_scale_is_brought_to_it() -> None:
+    scale = HeatScale(3.0)  # heatmap values are a hundred times the score
+    assert scale(np.full((4, 4), 300.0, np.float32), 3.0).max() == pytest.approx(1.0)
+
+
+def test_an_event_is_red_and_nothing_else_is() -> None:
+    annotate = Annotator(CALIBRATION, 4.0)
+
+    def red(picture: np.ndarray) -> float:
+        return float(((picture[:22, :, 2] > 200) & (picture[:22, :, 0] < 80)).mean())
+
+    assert red(annotate(result(0, 0.0))) == 0
+    assert red(annotate(result(1, 8.0, is_anomaly=True))) > 0.7
+
+
+def test_the_strip_shows_scores_against_the_threshold() -> None:
+    annotate = Annotator(CALIBRATION, 4.0)
+    for k in range(300):
+        picture = annotate(result(k, 8.0 if 100 <= k < 200 else 0.0, is_anomaly=100 <= k < 200))
+    strip = picture[300 + 14 :].astype(int)
+    red = (strip[..., 2] > 180) & (strip[..., 0] < 90) & (strip[..., 1] < 90)
+    columns = np.nonzero(red.any(axis=0))[0]
+    # 300 scores end at the right edge of 400 columns.
+    assert (columns.min(), columns.max()) == (pytest.approx(200, abs=3), pytest.approx(299, abs=3))
+    rows = np.nonzero(red[:, 220:280].any(axis=1))[0]
+    amber = np.nonzero((abs(strip[:, :90] - (60, 170, 245)).sum(axis=2) < 30).any(axis=1))[0]
+    assert rows.max() < amber.min()
+
+
+def test_the_video_holds_every_frame_and_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "run.mp4"
+    with VideoSink(path, Annotator(CALIBRATION, 4.0), fps_hz=10.0) as sink:
+        for k in range(12):
+            sink.push(result(k, 0.0))
+        assert not path.exists()
+    capture = cv2.VideoCapture(str(path))
+    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (12, 10)
+    capture.release()
+    assert [file.name for file in path.parent.iterdir()] == ["run.mp4"]
+
+
+def test_a_video_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    annotate = Annotator(CALIBRATION, 4.0)
+    with pytest.raises(OptionError, match=r"cannot write a \.gif video"):
+        VideoSink(tmp_path / "run.gif", annotate, fps_hz=10.0)
+    (tmp_path / "run.mp4").mkdir()
+    with pytest.raises(OutputError, match="a folder is in the way"):
+        VideoSink(tmp_path / "run.mp4", annotate, fps_hz=10.0)
+
+
+def test_a_full_disk_ends_the_video_with_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    sink = VideoSink(tmp_path / "run.mp4", Annotator(CALIBRATION, 4.0), fps_hz=10.0)
+    with pytest.raises(OutputError, match=r"run\.mp4: the disk is full"), sink:
+        sink.push(result(0, 0.0))
+    assert not (tmp_path / "run.mp4").exists()
+
+
+def test_a_window_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(OptionError, match="--show cannot open a window: there is no display"):
+        WindowSink(Annotator(CALIBRATION, 4.0), lambda: None)
