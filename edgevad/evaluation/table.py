@@ -1,0 +1,126 @@
+"""What an evaluation keeps of each frame: a few numbers, never its image."""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevad._files import atomic_file
+from edgevad.evaluation.labels import Labels
+
+if TYPE_CHECKING:
+    from edgevad.runtime.pipeline import Result
+
+__all__ = ["FrameTable", "FrameTableBuilder"]
+
+COLUMNS = ("frame", "timestamp_s", "segment", "frame_score", "anomaly_score", "is_anomaly", "level", "event")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable:
+    """Entry k is about the frame with index k; all arrays are (N,).
+
+    Attributes:
+        seen: bool; False for a frame that could not be read, or was deleted.
+        timestamp_ns: int64; of frames not seen, that of the frame before.
+        segment: int64; of frames not seen, that of the frame before.
+        frame_score: float64, NaN where the model had no score.
+        anomaly_score: float64, windowed and standardised, NaN where the model had no score.
+        is_anomaly: bool, the frame was inside an event as it was decided, without looking ahead.
+        level: int8, and `event`, N names: the labels.
+    """
+
+    seen: npt.NDArray[np.bool_]
+    timestamp_ns: npt.NDArray[np.int64]
+    segment: npt.NDArray[np.int64]
+    frame_score: npt.NDArray[np.float64]
+    anomaly_score: npt.NDArray[np.float64]
+    is_anomaly: npt.NDArray[np.bool_]
+    level: npt.NDArray[np.int8]
+    event: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+    @property
+    def duration_s(self) -> float:
+        """Recorded time, gaps between segments left out."""
+        inside = np.diff(self.segment) == 0
+        return float(np.diff(self.timestamp_ns)[inside].sum()) / 1e9
+
+    def write_csv(self, path: str | PathLike[str]) -> None:
+        """Write one row a frame; cells without a value are empty.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        with atomic_file(path, "w") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for k in range(len(self)):
+                seen = bool(self.seen[k])
+                writer.writerow(
+                    (
+                        k,
+                        f"{self.timestamp_ns[k] / 1e9:.6f}" if seen else "",
+                        self.segment[k] if seen else "",
+                        _number(self.frame_score[k]),
+                        _number(self.anomaly_score[k]),
+                        int(self.is_anomaly[k]),
+                        self.level[k],
+                        self.event[k],
+                    )
+                )
+
+
+class FrameTableBuilder:
+    """Takes results in order and grows by 34 bytes a frame."""
+
+    def __init__(self) -> None:
+        self._index = array("q")
+        self._timestamp_ns = array("q")
+        self._segment = array("q")
+        self._frame_score = array("d")
+        self._anomaly_score = array("d")
+        self._is_anomaly = array("b")
+
+    def push(self, result: Result) -> None:
+        frame = result.frame
+        self._index.append(frame.index)
+        self._timestamp_ns.append(frame.timestamp_ns)
+        self._segment.append(frame.segment)
+        self._frame_score.append(np.nan if result.frame_score is None else result.frame_score)
+        self._anomaly_score.append(np.nan if result.anomaly_score is None else result.anomaly_score)
+        self._is_anomaly.append(result.is_anomaly)
+
+    def table(self, labels: Labels) -> FrameTable:
+        """The table of all frames that `labels` tell of, those that never came included."""
+        index = np.array(self._index, dtype=np.int64)
+        seen = np.zeros(len(labels), np.bool_)
+        seen[index] = True
+        # Which pushed row tells of frame k: its own, else that of the last frame before it.
+        row = np.maximum(np.searchsorted(index, np.arange(len(labels)), side="right") - 1, 0)
+
+        def scores(values: array[float]) -> npt.NDArray[np.float64]:
+            return np.where(seen, np.array(values, dtype=np.float64)[row], np.nan)
+
+        return FrameTable(
+            seen=seen,
+            timestamp_ns=np.array(self._timestamp_ns, dtype=np.int64)[row],
+            segment=np.array(self._segment, dtype=np.int64)[row],
+            frame_score=scores(self._frame_score),
+            anomaly_score=scores(self._anomaly_score),
+            is_anomaly=seen & np.array(self._is_anomaly, dtype=np.bool_)[row],
+            level=labels.level,
+            event=labels.event,
+        )
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.9g}"
