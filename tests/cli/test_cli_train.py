@@ -1,0 +1,123 @@
+"""train and export from the command line, on a tiny drive."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgevad.cli.app import build_app
+from edgevad.errors import EdgevadError
+
+TINY = ["--size", "16", "--width", "4", "--depth", "2", "--latent", "8", "--batch-size", "16", "--max-rounds", "5"]
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive")
+    rng = np.random.default_rng(0)
+    for k in range(80):
+        image = np.clip(rng.normal(90 + 40 * np.sin(k / 5), 8, (24, 32, 3)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{k:03d}.png"), image)
+    return folder
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(build_app(), list(arguments))
+    if isinstance(result.exception, EdgevadError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def model(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    printed = json.loads(run("train", str(drive), "--out", str(out), *TINY, "--json"))
+    assert printed["finished"] is True
+    assert printed["frames"] == 80
+    assert printed["calibration"]["threshold"] > 0
+    return out
+
+
+def test_export_makes_a_bundle_that_proves_itself(model: Path, tmp_path: Path) -> None:
+    printed = json.loads(run("export", str(model), "--out", str(tmp_path / "bundle"), "--json"))
+    assert printed["selftest_relative_deviation"] < 1e-4
+    assert (tmp_path / "bundle" / "manifest.json").exists()
+
+
+def test_tables_say_what_comes_next(model: Path, drive: Path, tmp_path: Path) -> None:
+    assert "edgevad export" in run("train", str(drive), "--out", str(tmp_path / "m"), *TINY)
+    assert "edgevad run" in run("export", str(model), "--out", str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "huge"], "one of nano, small, base"),
+        (["--score", "best"], "one of patch, mse, pcc"),
+        (["--lags-ms", "fast", "--motion", "flow"], "--lags-ms"),
+        (["--entropy-weight", "much"], "auto or a number"),
+        (["--size", "20"], "a multiple of"),
+        (["--window", "box"], "mean, median, ema"),
+        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["--threads", "0"], "--threads"),
+    ],
+)
+def test_senseless_options_are_one_line(drive: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(EdgevadError, match=message):
+        run("train", str(drive), "--out", str(tmp_path / "m"), *arguments)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_is_not_replaced_unasked(model: Path, drive: Path, tmp_path: Path) -> None:
+    before = (model / "weights.safetensors").read_bytes()
+    with pytest.raises(EdgevadError, match="--overwrite"):
+        run("train", str(drive), "--out", str(model), *TINY)
+    assert (model / "weights.safetensors").read_bytes() == before
+    run("export", str(model), "--out", str(tmp_path / "b"))
+    with pytest.raises(EdgevadError, match="--overwrite"):
+        run("export", str(model), "--out", str(tmp_path / "b"))
+
+
+def test_export_refuses_what_is_no_model_and_no_target(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgevadError, match="no model there"):
+        run("export", str(tmp_path / "nothing"), "--out", str(tmp_path / "b"))
+    with pytest.raises(EdgevadError, match="one of cpu"):
+        run("export", str(model), "--out", str(tmp_path / "b"), "--target", "toaster")
+    assert not (tmp_path / "b").exists()
+
+
+def test_ctrl_c_saves_and_resume_goes_on(drive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    command = [sys.executable, "-m", "edgevad", "train", str(drive), "--out", str(out), *TINY, "--max-rounds", "6"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 60
+    while not (out / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert f"edgevad train --resume --out {out}" in error.replace("\n", " ")
+    assert json.loads(run("train", "--resume", "--out", str(out), "--json"))["finished"] is True
+    assert not (out / "checkpoint.safetensors").exists()
+    assert not (out / "cache").exists()
+
+
+def test_errors_reach_the_terminal_as_one_line_and_exit_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgevad", "train", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("edgevad: ")

@@ -1,0 +1,242 @@
+"""The trainer end to end on tiny recordings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from edgevad.errors import ModelError, OptionError, TrainingError
+from edgevad.model.cache import CacheKey, FrameCache
+from edgevad.model.config import ModelConfig
+from edgevad.model.folder import ModelFolder, Recipe
+from edgevad.model.trainer import TrainConfig, Trainer, explained_target
+from edgevad.model.training import Observer, Training
+from edgevad.sources import Frame
+from edgevad.spec import InputSpec, MotionSpec
+
+MODEL = ModelConfig(size_px=16, width=4, depth=2, latent=8, cell_px=4)
+TRAIN = TrainConfig(batch_size=16, learning_rate=5e-3, round_steps=5, max_rounds=6)
+
+
+def frames(count: int = 200, segments: int = 1, fps_hz: float = 10.0, size: int = 24) -> Iterator[Frame]:
+    """A pattern that comes round every four seconds, with noise."""
+    rng = np.random.default_rng(0)
+    ramp = np.arange(size, dtype=np.float64)
+    for k in range(count):
+        phase = 2 * np.pi * k / (4 * fps_hz)
+        view = 120 + 60 * np.sin(ramp[:, None] / 4 + phase) + 30 * np.cos(ramp[None, :] / 5 - phase)
+        image = np.clip(view[..., None] + rng.normal(0, 4, (size, size, 3)), 0, 255).astype(np.uint8)
+        yield Frame(image, k, round(k * 1e9 / fps_hz), "made", k * segments // count)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FrameCache:
+    return FrameCache.build(tmp_path / "cache", CacheKey(("made",), MODEL.input), frames())
+
+
+def test_cache_holds_every_frame_and_opens_again_only_under_its_key(tmp_path: Path) -> None:
+    key = CacheKey(("made",), InputSpec(16, 16, MotionSpec("difference", (200, 400))))
+    built = FrameCache.build(tmp_path / "c", key, frames(50, segments=2))
+    assert built.images.shape == (48, 16, 16, 3)  # the first frame of each segment has no past to move against
+    assert built.motion is not None
+    assert built.motion.shape == (48, 16, 16, 2)
+    assert np.unique(built.segment).tolist() == [0, 1]
+    assert built.duration_s == pytest.approx(4.6)
+    again = FrameCache.open(tmp_path / "c", key)
+    assert again is not None
+    assert np.array_equal(again.images, built.images)
+    assert FrameCache.open(tmp_path / "c", replace(key, sample_fps_hz=5.0)) is None
+    (tmp_path / "c" / "images.u8").write_bytes(b"short")
+    assert FrameCache.open(tmp_path / "c", key) is None
+
+
+@pytest.mark.parametrize(("fps_hz", "kept"), [(30.0, 100), (25.0, 120), (10.0, 300), (5.0, 300)])
+def test_cache_samples_by_time(tmp_path: Path, fps_hz: float, kept: int) -> None:
+    key = CacheKey(("made",), MODEL.input, sample_fps_hz=10.0)
+    count = len(FrameCache.build(tmp_path / "c", key, frames(300, fps_hz=fps_hz)))
+    assert count == pytest.approx(kept, abs=2)
+
+
+def test_cache_without_a_frame_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no frame"):
+        FrameCache.build(tmp_path / "c", CacheKey(("made",), MODEL.input), iter(()))
+    assert not (tmp_path / "c").exists()
+
+
+def test_too_short_a_recording_is_refused(tmp_path: Path) -> None:
+    short = FrameCache.build(tmp_path / "c", CacheKey(("made",), MODEL.input), frames(31))
+    with pytest.raises(TrainingError, match="at least 32"):
+        Trainer(MODEL, TRAIN, short)
+
+
+def test_training_explains_the_recording_and_follows_its_seed(cache: FrameCache) -> None:
+    first, same, other = (Trainer(MODEL, replace(TRAIN, seed=seed), cache) for seed in (0, 0, 1))
+    for trainer in (first, same, other):
+        assert trainer.fit()
+    assert first.history.rows[-1]["explained"] > 0.5
+    assert _weights(first) == _weights(same)
+    assert _weights(first) != _weights(other)
+    assert first.rule.done
+    assert first.rule.reason
+
+
+@pytest.mark.parametrize("stop_at", [3, 10, 17])
+def test_a_stopped_run_goes_on_to_the_same_bits(cache: FrameCache, tmp_path: Path, stop_at: int) -> None:
+    whole = Trainer(MODEL, TRAIN, cache)
+    assert whole.fit()
+
+    def interrupt(trainer: Trainer) -> None:
+        if trainer.step == stop_at:
+            trainer.stop()
+
+    broken = Trainer(MODEL, TRAIN, cache)
+    assert not broken.fit(tmp_path / "checkpoint.safetensors", interrupt)
+    resumed = Trainer(MODEL, TRAIN, cache)
+    resumed.restore(tmp_path / "checkpoint.safetensors")
+    assert resumed.step == stop_at
+    assert resumed.fit()
+    assert _weights(resumed) == _weights(whole)
+    timeless = [{k: v for k, v in row.items() if k != "frames_per_s"} for row in whole.history.rows]
+    assert [{k: v for k, v in row.items() if k != "frames_per_s"} for row in resumed.history.rows] == timeless
+
+
+def test_checkpoint_of_another_network_is_refused(cache: FrameCache, tmp_path: Path) -> None:
+    Trainer(MODEL, TRAIN, cache).save(tmp_path / "a.safetensors")
+    other = Trainer(replace(MODEL, latent=4), TRAIN, cache)
+    with pytest.raises(ModelError, match="do not fit"):
+        other.restore(tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(ModelError, match="cannot be read"):
+        other.restore(tmp_path / "a.safetensors")
+
+
+def test_entropy_lowers_entropy_and_the_controller_holds_its_target(cache: FrameCache) -> None:
+    config = replace(TRAIN, learning_rate=2e-3, round_steps=50, max_rounds=12)
+    free = Trainer(MODEL, replace(config, entropy_weight=0.0), cache)
+    held = Trainer(MODEL, replace(config, explained_target=0.85), cache)
+    free.fit()
+    held.fit()
+    assert held.history.rows[-1]["entropy_nats"] < free.history.rows[-1]["entropy_nats"]
+    assert held.history.rows[-1]["explained"] == pytest.approx(0.85, abs=0.03)
+    assert free.history.rows[-1]["explained"] > 0.95
+
+
+def test_recurrence_sees_that_the_pattern_comes_round(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = (Frame(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8), k, round(k * 1e8), "noise") for k in range(600))
+    recurring = FrameCache.build(tmp_path / "a", CacheKey(("a",), MODEL.input), frames(600))
+    never = FrameCache.build(tmp_path / "b", CacheKey(("b",), MODEL.input), noise)
+    seen = Trainer(MODEL, TRAIN, recurring).recurrence
+    unseen = Trainer(MODEL, TRAIN, never).recurrence
+    assert seen is not None
+    assert unseen is not None
+    assert seen > 0.9
+    assert unseen < 0.1
+
+
+def test_target_follows_recurrence_and_falls_back_to_background_for_motion_alone() -> None:
+    motion = replace(MODEL, appearance="none", motion="flow")
+    assert explained_target(MODEL, 0.81) == 0.81
+    assert explained_target(MODEL, 0.2) == 0.5
+    assert explained_target(motion, 0.34) == 0.0
+    assert explained_target(motion, 0.7) == 0.7
+    assert 0 < explained_target(MODEL, None) < 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"batch_size": 1}, {"learning_rate": 0.0}, {"entropy_weight": -1.0}, {"explained_target": 1.5}, {"sigma": 0.0}],
+)
+def test_senseless_training_options_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="expected"):
+        TrainConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> str:
+    import cv2
+
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for frame in frames(160):
+        cv2.imwrite(str(folder / f"{frame.index:04d}.png"), frame.image)
+    return str(folder)
+
+
+def test_training_leaves_a_model_folder(drive: str, tmp_path: Path) -> None:
+    result = Training.start(Recipe((drive,), MODEL, TRAIN, name="tiny"), tmp_path / "model").run()
+    folder = result.folder
+    assert result.finished
+    names = {path.name for path in folder.path.iterdir()}
+    files = "config.json weights.safetensors calibration.json scores.npz sample.npz history.csv history.png"
+    assert names == set(files.split())
+    recipe, provenance = folder.read_recipe()
+    assert recipe == Recipe((drive,), MODEL, TRAIN, name="tiny")
+    assert provenance["frames"] == 160
+    scores = folder.read_scores()
+    assert scores.score.shape == (160,)
+    assert folder.read_calibration() == result.calibration
+    assert folder.history_csv.read_text().splitlines()[0].startswith("round,step,loss,reconstruction,explained")
+    with pytest.raises(OptionError, match="already"):
+        Training.start(recipe, folder.path)
+    with pytest.raises(OptionError, match="finished"):
+        Training.resume(folder.path)
+
+
+def test_a_stopped_training_resumes_to_the_same_model(drive: str, tmp_path: Path) -> None:
+    recipe = Recipe((drive,), MODEL, TRAIN)
+    whole = Training.start(recipe, tmp_path / "whole").run()
+
+    class StopAt(Observer):
+        def __init__(self, training: Training, stage: str, at: int) -> None:
+            self.training, self.wanted, self.at = training, stage, at
+            self.now = ""
+
+        def stage(self, stage: str, total: int | None) -> None:
+            self.now = stage
+
+        def advance(self, done: int, trainer: Trainer | None = None) -> None:
+            if self.now == self.wanted and done == self.at:
+                self.training.stop()
+
+    training = Training.start(recipe, tmp_path / "broken")
+    assert not training.run(StopAt(training, "reading", 20)).finished
+    training = Training.resume(tmp_path / "broken")
+    assert not training.run(StopAt(training, "training", 12)).finished
+    with pytest.raises(ModelError, match="edgevad train --resume"):
+        ModelFolder(tmp_path / "broken").require_finished()
+    final = Training.resume(tmp_path / "broken").run()
+    assert final.finished
+    a, b = load_file(whole.folder.weights), load_file(final.folder.weights)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert np.array_equal(whole.folder.read_scores().score, final.folder.read_scores().score)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda value: value.update(schema_version=99), "schema version"),
+        (lambda value: value["recipe"].pop("sources"), "cannot be read"),
+        (lambda value: value["recipe"]["model"].update(score="best"), "one of patch"),
+    ],
+)
+def test_a_broken_model_configuration_is_one_clear_error(tmp_path: Path, damage: object, message: str) -> None:
+    folder = ModelFolder(tmp_path)
+    folder.write_recipe(Recipe(("x",), MODEL, TRAIN), {})
+    value = json.loads(folder.config.read_text())
+    damage(value)  # type: ignore[operator]
+    folder.config.write_text(json.dumps(value))
+    with pytest.raises(ModelError, match=message):
+        folder.read_recipe()
+
+
+def _weights(trainer: Trainer) -> list[bytes]:
+    return [value.detach().numpy().tobytes() for value in trainer.module.state_dict().values()]
