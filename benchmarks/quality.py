@@ -150,9 +150,8 @@ def print_table(results: list[dict[str, Any]]) -> None:
     print("| set | score | entropy | frame | window 1 s (min to max) | centred 9 | explained | steps | training s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for (name, score, entropy), rows in sorted(groups.items()):
-        mean = {
-            key: float(np.mean([row[key] for row in rows])) for key in rows[0] if isinstance(rows[0][key], float | int)
-        }
+        figures = ("raw", "window", "centred", "explained", "steps", "training_s")
+        mean = {key: float(np.mean([row[key] for row in rows])) for key in figures}
         low, high = min(row["window"] for row in rows), max(row["window"] for row in rows)
         print(
             f"| {name} | {score} | {entropy} | {mean['raw']:.3f} | {mean['window']:.3f} ({low:.3f} to {high:.3f}) "

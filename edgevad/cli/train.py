@@ -56,9 +56,7 @@ def train(
     window: Window = "mean",
     window_s: WindowLength = 1.0,
     alarms_per_hour: AlarmsPerHour = 1.0,
-    name: Annotated[
-        str | None, typer.Option(help="What to call the model.", show_default="the folder's name")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the model.", show_default="the folder's name")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
     cache: Annotated[Optional[Path], typer.Option(help="Folder for resized frames.", show_default="in --out")] = None,  # noqa: UP045
@@ -203,4 +201,11 @@ def _report(result: TrainingResult, json_output: bool) -> None:
     )
     table.add_row("history", f"{folder.history_csv.name}, {folder.history_png.name}")
     Console().print(table)
+    target, explained = facts["explained_target"], facts["explained"]
+    if target is not None and abs(explained - target) > 0.1:
+        print(
+            f"edgevad: warning: the model explains {explained:.2f} of the variance where {target:.2f} was wanted; look at "
+            f"{folder.history_png} and try --entropy-weight 0.01 or more --max-rounds",
+            file=sys.stderr,
+        )
     print(f"Next: edgevad export {folder.path} --target cpu --out BUNDLE")

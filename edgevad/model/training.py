@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from edgevad._files import writable_directory
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
 from edgevad.calibration import calibrate
-from edgevad.errors import OptionError, TrainingError
+from edgevad.errors import EdgevadError, OptionError, TrainingError
 from edgevad.model.allocator import keep_freed_memory
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.checkpoint import save_weights
@@ -64,7 +65,8 @@ class Training:
     def __init__(self, folder: ModelFolder, recipe: Recipe, *, cache: Path | None, resuming: bool) -> None:
         self.folder = folder
         self.recipe = recipe
-        self.cache_path = cache or folder.cache
+        # A folder of ours inside the one named: whatever else is there is none of our business.
+        self.cache_path = folder.cache if cache is None else cache / f"edgevad-{folder.path.absolute().name}"
         self._resuming = resuming
         self._trainer: Trainer | None = None
         self._stop = False
@@ -120,36 +122,23 @@ class Training:
         """
         observer = observer or Observer()
         keep_freed_memory()
-        if not self._resuming:
-            for leftover in (self.folder.weights, self.folder.checkpoint, self.folder.calibration, self.folder.scores):
-                leftover.unlink(missing_ok=True)
-        provenance: dict[str, Any] = {
-            "edgevad": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
-        self.folder.write_recipe(self.recipe, provenance)
-        cache = self._frames(observer)
-        if cache is None:
-            return TrainingResult(False, self.folder, provenance, None)
-        observer.stage("preparing", None)
-        trainer = Trainer(self.recipe.model, self.recipe.train, cache)
-        self._trainer = trainer
-        if self._resuming and self.folder.checkpoint.exists():
-            trainer.restore(self.folder.checkpoint)
-        if self._stop:
-            trainer.stop()
+        prepared = self._prepare(observer)
+        if prepared is None:
+            return TrainingResult(False, self.folder, self._provenance(), None)
+        cache, trainer = prepared
         observer.stage("training", self.recipe.train.max_rounds * self.recipe.train.round_steps)
         finished = trainer.fit(self.folder.checkpoint, lambda t: observer.advance(t.step, t))
         trainer.history.write_csv(self.folder.history_csv)
         if not finished:
-            return TrainingResult(False, self.folder, provenance, None)
-        provenance |= {
+            return TrainingResult(False, self.folder, self._provenance(), None)
+        provenance = self._provenance() | {
             "frames": len(cache),
             "skipped": cache.skipped,
             "duration_s": round(cache.duration_s, 3),
             "device": str(trainer.device),
             "recurrence": trainer.recurrence,
+            "explained_target": trainer.controller.target,
+            "explained": trainer.history.rows[-1]["explained"],
             "rounds": trainer.rule.rounds,
             "steps": trainer.step,
             "stopped_because": trainer.rule.reason,
@@ -158,6 +147,47 @@ class Training:
         if not keep_cache:
             shutil.rmtree(self.cache_path, ignore_errors=True)
         return TrainingResult(True, self.folder, provenance, calibration)
+
+    def _prepare(self, observer: Observer) -> tuple[FrameCache, Trainer] | None:
+        """Frames and trainer, or None where the run was stopped before it had all frames."""
+        # A model that is to be replaced stays whole until its successor has all it needs to begin.
+        replacing = not self._resuming and self.folder.weights.exists()
+        if not (replacing or self._resuming):
+            self._begin()
+        try:
+            cache = self._frames(observer)
+            trainer = None
+            if cache is not None:
+                observer.stage("preparing", None)
+                trainer = Trainer(self.recipe.model, self.recipe.train, cache)
+        except EdgevadError:
+            if not (replacing or self._resuming):  # nothing was learned: leave no trace of the attempt
+                self.folder.config.unlink(missing_ok=True)
+                shutil.rmtree(self.cache_path, ignore_errors=True)
+                with suppress(OSError):
+                    self.folder.path.rmdir()
+            raise
+        if replacing:
+            self._begin()
+        if cache is None or trainer is None:
+            return None
+        if self._resuming and self.folder.checkpoint.exists():
+            trainer.restore(self.folder.checkpoint)
+        self._trainer = trainer
+        if self._stop:
+            trainer.stop()
+        return cache, trainer
+
+    def _begin(self) -> None:
+        """From here on the folder belongs to this run."""
+        folder = self.folder
+        for leftover in (folder.weights, folder.checkpoint, folder.calibration, folder.scores, folder.sample):
+            leftover.unlink(missing_ok=True)
+        folder.write_recipe(self.recipe, self._provenance())
+
+    @staticmethod
+    def _provenance() -> dict[str, Any]:
+        return {"edgevad": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
     def _frames(self, observer: Observer) -> FrameCache | None:
         recipe = self.recipe

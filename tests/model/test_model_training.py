@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgevad.errors import ModelError, OptionError, TrainingError
+from edgevad.errors import ModelError, OptionError, SourceError, TrainingError
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.folder import ModelFolder, Recipe
@@ -218,6 +218,28 @@ def test_a_stopped_training_resumes_to_the_same_model(drive: str, tmp_path: Path
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert np.array_equal(whole.folder.read_scores().score, final.folder.read_scores().score)
+
+
+def test_a_model_is_replaced_only_when_its_successor_can_begin(drive: str, tmp_path: Path) -> None:
+    recipe = Recipe((drive,), MODEL, TRAIN)
+    folder = Training.start(recipe, tmp_path / "model").run().folder
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    with pytest.raises(SourceError):
+        Training.start(replace(recipe, sources=("nowhere.mp4",)), folder.path, overwrite=True).run()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+    other = replace(recipe, train=replace(TRAIN, seed=5))
+    assert Training.start(other, folder.path, overwrite=True).run().finished
+    assert folder.weights.read_bytes() != before["weights.safetensors"]
+    assert folder.read_recipe()[0] == other
+
+
+def test_a_cache_folder_of_the_users_keeps_what_was_in_it(drive: str, tmp_path: Path) -> None:
+    precious = tmp_path / "scratch" / "precious.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    Training.start(Recipe((drive,), MODEL, TRAIN), tmp_path / "model", cache=precious.parent).run()
+    assert [path.name for path in precious.parent.iterdir()] == ["precious.txt"]
+    assert precious.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
