@@ -46,8 +46,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 
 def absolute_sources(sources: list[str]) -> tuple[str, ...]:
-    """Sources that are paths, made absolute: a recipe must mean the same from another working folder."""
-    return tuple(str(Path(s).absolute()) if not s.isdigit() and Path(s).exists() else s for s in sources)
+    """Paths and globs made absolute: a recipe must mean the same from another working folder."""
+
+    def is_path(source: str) -> bool:
+        return not (source.isdigit() or "://" in source or " ! " in source)
+
+    return tuple(str(Path(source).absolute()) if is_path(source) else source for source in sources)
 
 
 def recalibrated(

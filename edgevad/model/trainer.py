@@ -99,7 +99,7 @@ class Trainer:
             raise TrainingError(
                 f"the recording has {len(cache)} usable frames",
                 expected=f"at least {2 * config.batch_size} (two batches of {config.batch_size})",
-                fix="Record a longer drive, or train with a smaller --batch-size",
+                fix="Record a longer drive, keep every frame with --sample-fps 0, or use a smaller --batch-size",
             )
         self.config = config
         self.cache = cache

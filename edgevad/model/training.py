@@ -197,6 +197,12 @@ class Training:
         if cache is not None:
             return cache
         with open_source(list(recipe.sources), fps_hz=recipe.fps_hz, include_deleted=recipe.include_deleted) as source:
+            if source.is_live:
+                raise TrainingError(
+                    "a camera or stream never ends",
+                    where=source.name,
+                    fix="Record it first, then train on the recording",
+                )
             observer.stage("reading", source.frame_count_hint)
 
             def frames() -> Any:

@@ -35,6 +35,7 @@ class _Bar(Observer):
         self._task: TaskID | None = None
 
     def stage(self, stage: Stage, total: int | None) -> None:
+        self._progress.start()  # not before: an empty display would leave an empty line above an error
         if self._task is not None:
             self._progress.update(self._task, total=self._progress.tasks[self._task].completed or 1)
             self._progress.stop_task(self._task)
@@ -67,5 +68,8 @@ def training_progress() -> Iterator[Observer]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    progress = Progress(*columns, console=Console(stderr=True))
+    try:
         yield _Bar(progress)
+    finally:
+        progress.stop()
