@@ -204,8 +204,8 @@ def _report(result: TrainingResult, json_output: bool) -> None:
     target, explained = facts["explained_target"], facts["explained"]
     if target is not None and abs(explained - target) > 0.1:
         print(
-            f"edgevad: warning: the model explains {explained:.2f} of the variance where {target:.2f} was wanted; look at "
-            f"{folder.history_png} and try --entropy-weight 0.01 or more --max-rounds",
+            f"edgevad: warning: the model explains {explained:.2f} of the variance where {target:.2f} was wanted; "
+            f"look at {folder.history_png} and try --entropy-weight 0.01 or more --max-rounds",
             file=sys.stderr,
         )
     print(f"Next: edgevad export {folder.path} --target cpu --out BUNDLE")
