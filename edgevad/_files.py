@@ -115,8 +115,13 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             if target.exists():
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
                 target.replace(old / "replaced")
-                part.replace(target)
-                shutil.rmtree(old, ignore_errors=True)
+                try:
+                    part.replace(target)
+                except OSError:
+                    (old / "replaced").replace(target)
+                    raise
+                finally:
+                    shutil.rmtree(old, ignore_errors=True)
             else:
                 part.replace(target)
         except BaseException:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from edgevad._files import write_json
+from edgevad._files import writable_directory, write_json
 from edgevad.bundle.bundle import Bundle
+from edgevad.errors import OptionError
 from edgevad.evaluation.evaluate import Evaluation, evaluate
 from edgevad.evaluation.labels import read_labels
 from edgevad.events.jsonl import JsonlSink
 from edgevad.export import bundle_for_target
 from edgevad.model.folder import Recipe
+from edgevad.model.trainer import TrainConfig
 from edgevad.model.training import Observer, Training
 from edgevad.report.annotated_video import VideoSink
 from edgevad.report.demo_page import write_demo_page
@@ -30,6 +32,9 @@ from edgevad.targets import load_target
 
 __all__ = ["STAGES", "DemoResult", "DemoView", "Stage", "run_demo"]
 
+# Says that a folder is a demo's, and that the next one may replace what is in it.
+_MARKER = ".edgevad-demo"
+
 Stage = Literal["synth", "train", "export", "run", "evaluate"]
 STAGES: tuple[Stage, ...] = ("synth", "train", "export", "run", "evaluate")
 
@@ -40,6 +45,8 @@ class DemoView(Protocol):
     def begins(self, stage: Stage) -> None: ...
 
     def ended(self, stage: Stage, seconds: float, sentence: str) -> None: ...
+
+    def broke_off(self) -> None: ...
 
     def rendered(self, done: int, total: int) -> None: ...
 
@@ -76,13 +83,19 @@ class DemoResult:
         }
 
 
-def run_demo(out: Path, config: SynthConfig, view: DemoView, *, model_seed: int = 0) -> DemoResult:
-    """Run every stage with the shipped defaults, into sub-folders of `out`; what an earlier demo left is replaced.
+def run_demo(out: Path, config: SynthConfig, view: DemoView, train: TrainConfig | None = None) -> DemoResult:
+    """Run every stage into sub-folders of `out`; what an earlier demo left there is replaced. None: shipped defaults.
 
     Raises:
+        OptionError: `out` holds something that no demo left.
         OutputError: `out` cannot be written.
         MissingExtraError: a package of the extra `train` is not installed.
     """
+    writable_directory(out)
+    marker = out / _MARKER
+    if any(out.iterdir()) and not marker.exists():
+        raise OptionError("is not empty, and no demo was there before", where=out, fix="Choose another --out")
+    marker.touch()
     stage_s: dict[Stage, float] = {}
 
     @contextmanager
@@ -90,7 +103,11 @@ def run_demo(out: Path, config: SynthConfig, view: DemoView, *, model_seed: int 
         view.begins(name)
         start = time.perf_counter()
         sentence: list[str] = []
-        yield sentence
+        try:
+            yield sentence
+        except BaseException:
+            view.broke_off()
+            raise
         stage_s[name] = time.perf_counter() - start
         view.ended(name, stage_s[name], sentence[0])
 
@@ -99,7 +116,7 @@ def run_demo(out: Path, config: SynthConfig, view: DemoView, *, model_seed: int 
         facts = drive.summary
         say.append(f"{facts['frames']} frames, {facts['anomalous_frames']} of them anomalous; labels kept aside")
     with stage("train") as say, view.training() as observer:
-        say.append(_train(drive.video, out / "model", model_seed, observer))
+        say.append(_train(drive.video, out / "model", train or TrainConfig(), observer))
     with stage("export") as say:
         bundle = bundle_for_target(out / "model", load_target("cpu"), out / "bundle", overwrite=True)
         say.append(f"ONNX graph and manifest in {bundle.path}")
@@ -113,9 +130,8 @@ def run_demo(out: Path, config: SynthConfig, view: DemoView, *, model_seed: int 
     return DemoResult(out, page, drive, bundle, summary, evaluation, stage_s)
 
 
-def _train(video: Path, out: Path, seed: int, observer: Observer) -> str:
-    recipe = Recipe((str(video.absolute()),), name="demo")
-    recipe = replace(recipe, train=replace(recipe.train, seed=seed))
+def _train(video: Path, out: Path, train: TrainConfig, observer: Observer) -> str:
+    recipe = Recipe((str(video.absolute()),), train=train, name="demo")
     facts = Training.start(recipe, out, overwrite=True).run(observer).provenance
     return f"{facts['steps']} steps without a label; {facts['stopped_because']}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgevad.bundle.bundle import Bundle, write_bundle
+from edgevad.bundle.manifest import MANIFEST_NAME
 from edgevad.errors import OptionError, OutputError
 from edgevad.export.onnx_from_model import OPSET, onnx_from_model
 from edgevad.model.folder import ModelFolder
@@ -25,6 +26,8 @@ def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, ove
     out = Path(out)
     if out.exists() and not overwrite:
         raise OutputError("is there already", where=out, fix="Choose another --out, or replace it with --overwrite")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        raise OutputError("is no bundle, so --overwrite does not replace it", where=out, fix="Choose another --out")
     if target.opset_max < OPSET:
         raise OptionError(f"target {target.name} takes ONNX opset {target.opset_max}", expected=f"at least {OPSET}")
     folder = ModelFolder(model)

@@ -50,6 +50,10 @@ def test_commands_and_their_options_exist(line: str) -> None:
         assert option in shown, option
 
 
+def test_nothing_was_left_to_fill_in() -> None:
+    assert not re.search(r"^[A-Z_]+_(OUTPUT|TABLE)$", README, re.MULTILINE)
+
+
 def test_every_command_is_shown() -> None:
     for command in COMMANDS:
         assert f"edgevad {command}" in README or command in ("synth", "activate", "demo")

@@ -42,12 +42,12 @@ def demo(
 
     for package in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib", "sklearn"):
         require(package, extra="train", needed_for="edgevad demo")
-    from edgevad._files import writable_directory
     from edgevad.demo import run_demo
+    from edgevad.model.trainer import TrainConfig
     from edgevad.synth import SynthConfig
 
     config = SynthConfig(seconds=seconds, seed=seed)
-    result = run_demo(writable_directory(out), config, _View(), model_seed=seed)
+    result = run_demo(out, config, _View(), TrainConfig(seed=seed))
     if json_output:
         print(json.dumps(result.to_json(), allow_nan=False))
     else:
@@ -79,6 +79,10 @@ class _View:
             return
         self._status.stop()
         self._console.print(f"[{self._number}/5] {TITLES[stage]}\n      {seconds:.0f} s: {sentence}", markup=False)
+
+    def broke_off(self) -> None:
+        if self._status is not None:
+            self._status.stop()
 
     def rendered(self, done: int, total: int) -> None:
         if self._status is not None and done % 20 == 0:

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     sources: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer on Python 3.10 reads this at run time
         typer.Argument(metavar="SOURCE...", help="Unlabelled recordings: video, folder, glob, Donkeycar tub …"),
@@ -83,9 +84,12 @@ def train(
             raise OptionError(f"--threads {threads}", expected="at least 1")
         torch.set_num_threads(threads)
     if resume:
-        if sources or overwrite:
+        kept = {"out", "resume", "threads", "cache", "keep_cache", "json_output"}
+        given = [name for name in context.params if _was_given(context, name) and name not in kept]
+        if given:
             raise OptionError(
-                "--resume goes on with the recordings it began with", fix="Leave SOURCE and --overwrite out"
+                "--resume goes on with the recordings and options it began with",
+                fix="Leave everything but --out, --cache, --keep-cache, --threads and --json out",
             )
         training = Training.resume(out, cache=cache)
     else:
@@ -113,7 +117,7 @@ def train(
             absolute_sources(sources or []),
             model,
             config,
-            sample_fps_hz=sample_fps or None,
+            sample_fps_hz=None if sample_fps == 0 else sample_fps,
             fps_hz=fps_hz,
             include_deleted=include_deleted,
             window=WindowSpec(window, window_s),  # type: ignore[arg-type]
@@ -122,9 +126,14 @@ def train(
         )
         training = Training.start(recipe, out, overwrite=overwrite, cache=cache)
     result = _run(training, keep_cache)
-    _report(result, json_output)
+    _report(result, json_output, "" if cache is None else f" --cache {cache}")
     if not result.finished:
         raise typer.Exit(130)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -166,7 +175,7 @@ def _run(training: Training, keep_cache: bool) -> TrainingResult:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(result: TrainingResult, json_output: bool) -> None:
+def _report(result: TrainingResult, json_output: bool, cache_option: str) -> None:
     import json
 
     from rich.console import Console
@@ -184,7 +193,8 @@ def _report(result: TrainingResult, json_output: bool) -> None:
         print(json.dumps(value))
         return
     if not result.finished:
-        print(f"Stopped. Go on with: edgevad train --resume --out {folder.path}", file=sys.stderr)
+        again = f"Go on with: edgevad train --resume --out {folder.path}{cache_option}"
+        print("Stopped. " + (again if result.can_resume else "What was there before is untouched."), file=sys.stderr)
         return
     facts, calibration_ = result.provenance, result.calibration
     assert calibration_ is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
@@ -14,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad._files import output_errors, write_json
-from edgevad.errors import TrainingError
+from edgevad.errors import OutputError, TrainingError
 from edgevad.runtime.preprocess import Preprocessor
 from edgevad.sources.frame import Frame
 from edgevad.spec import InputSpec
 
-__all__ = ["CacheKey", "FrameCache"]
+__all__ = ["CacheKey", "FrameCache", "remove_cache"]
 
 _META = "cache.json"
+# Stands in every folder of ours from its first moment: a folder without it is somebody else's and is never emptied.
+_MARKER = ".edgevad-cache"
 _FORMAT = 1
 
 
@@ -42,12 +45,8 @@ class CacheKey:
     options: tuple[tuple[str, str], ...] = ()
 
     def digest(self) -> str:
-        """Hash of the key, and of size and modification time of every source that is a file or a folder."""
-        stamps = []
-        for source in self.sources:
-            path = Path(source)
-            stat = path.stat() if path.exists() else None
-            stamps.append([source, stat and stat.st_size, stat and stat.st_mtime_ns])
+        """Hash of the key, and of name, size and modification time of every file the sources name or hold."""
+        stamps = [[source, _stamps(source)] for source in self.sources]
         text = json.dumps([_FORMAT, stamps, self.input.to_json(), self.sample_fps_hz, self.options])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -74,6 +73,13 @@ class FrameCache:
         return len(self.images)
 
     @property
+    def fingerprint(self) -> str:
+        """Tells this recording from another: a hash of all times and of one frame in a hundred."""
+        digest = hashlib.sha256(self.timestamp_ns.tobytes() + self.segment.tobytes())
+        digest.update(np.ascontiguousarray(self.images[::100]).tobytes())
+        return digest.hexdigest()
+
+    @property
     def duration_s(self) -> float:
         """Seconds recorded, gaps left out."""
         return float(np.sum(self.step_s()))
@@ -96,16 +102,19 @@ class FrameCache:
         """Stream `frames` once into `directory`; the cache counts as one only when `cache.json` is written, last.
 
         Raises:
-            OutputError: the disk is full or refuses.
+            OutputError: the disk is full or refuses, or `directory` holds something else.
             SourceError: the frames end in an error, or one is too small.
             TrainingError: no frame at all.
         """
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_cache(directory)
         with output_errors(directory):
-            directory.mkdir(parents=True)
+            directory.mkdir(parents=True, exist_ok=True)
+            if any(directory.iterdir()):
+                raise OutputError("is not a cache of edgevad's and is not empty", where=directory, fix="Move it away")
+            (directory / _MARKER).touch()
             timestamps, segments = _write_frames(directory, key, frames, progress)
             if not timestamps:
-                shutil.rmtree(directory, ignore_errors=True)
+                remove_cache(directory)
                 raise TrainingError(
                     "no frame to train on", where=", ".join(key.sources), fix="Check it with: edgevad inspect SOURCE"
                 )
@@ -135,6 +144,21 @@ class FrameCache:
         except (OSError, KeyError, TypeError, ValueError):
             return None
         return cls(images, motion, timestamp_ns, segment, int(meta["skipped"]))
+
+
+def remove_cache(directory: Path) -> None:
+    """Delete a cache; any other folder is left alone."""
+    if (directory / _MARKER).is_file():
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _stamps(source: str) -> list[tuple[str, int, int]]:
+    if "://" in source or " ! " in source:
+        return []
+    path = Path(source)
+    files = list(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) if glob.has_magic(source) else [path]
+    found = [inner for file in files for inner in ([file, *file.rglob("*")] if file.is_dir() else [file])]
+    return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in found if file.is_file())
 
 
 def _write_frames(

@@ -66,6 +66,11 @@ class ModelConfig:
             )
         if self.cell_px % 2 or self.cell_px > self.size_px:
             raise OptionError(f"cells of {self.cell_px} px", expected=f"an even number up to {self.size_px}")
+        if (self.size_px - self.cell_px) % (self.cell_px // 2):
+            raise OptionError(
+                f"cells of {self.cell_px} px, half a cell apart, do not reach the edge of {self.size_px} px",
+                expected="a multiple of half a cell",
+            )
         if not self.log_offset > 0:
             raise OptionError(f"log offset {self.log_offset}", expected="a number above 0")
         _ = self.input  # checks lags and flow width
@@ -115,4 +120,7 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     """
     if name not in PRESETS:
         raise OptionError(f"unknown preset {name!r}", expected="one of " + ", ".join(PRESETS))
-    return replace(PRESETS[name], **changes)
+    base = PRESETS[name]
+    if "size_px" in changes and "cell_px" not in changes:  # cells keep their share of the image
+        changes["cell_px"] = max(2, 2 * round(changes["size_px"] * base.cell_px / base.size_px / 2))
+    return replace(base, **changes)

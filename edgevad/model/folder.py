@@ -6,13 +6,14 @@ calibration.json     window, median, spread, threshold
 scores.npz           frame scores of the training recording: score, timestamp_ns, segment
 sample.npz           a few frames of it as the graph takes them, for a bundle's self-test
 history.csv, .png    what happened, round by round
-checkpoint.safetensors, cache/   only while a run is unfinished
+checkpoint.safetensors, .edgevad-cache/   only while a run is unfinished
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from edgevad._files import atomic_file, write_json
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
-from edgevad.errors import EdgevadError, ModelError
+from edgevad.errors import EdgevadError, ModelError, OptionError
 from edgevad.model.config import ModelConfig
 from edgevad.model.trainer import TrainConfig
 from edgevad.runtime.window import WindowSpec
@@ -58,6 +59,13 @@ class Recipe:
     alarms_per_hour: float = 1.0
     name: str = "model"
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alarms_per_hour) and self.alarms_per_hour > 0):
+            raise OptionError(f"a budget of {self.alarms_per_hour} alarms per hour", expected="a number above 0")
+        for name, rate in (("sampling rate", self.sample_fps_hz), ("frame rate", self.fps_hz)):
+            if rate is not None and not (math.isfinite(rate) and rate > 0):
+                raise OptionError(f"a {name} of {rate} Hz", expected="a number above 0")
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "sources": list(self.sources)}
 
@@ -88,7 +96,12 @@ class ModelFolder:
         self.history_csv = self.path / "history.csv"
         self.history_png = self.path / "history.png"
         self.checkpoint = self.path / "checkpoint.safetensors"
-        self.cache = self.path / "cache"
+        self.cache = self.path / ".edgevad-cache"
+
+    def files(self) -> tuple[Path, ...]:
+        """Everything a run leaves besides config.json."""
+        arrays = (self.calibration, self.scores, self.sample)
+        return (self.weights, self.checkpoint, *arrays, self.history_csv, self.history_png)
 
     def write_recipe(self, recipe: Recipe, provenance: dict[str, Any]) -> None:
         value = {"schema_version": SCHEMA_VERSION, "recipe": recipe.to_json(), "provenance": provenance}

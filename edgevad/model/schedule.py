@@ -38,9 +38,9 @@ class EntropyController:
 class StoppingRule:
     """When to stop, from the training curve alone.
 
-    A run *searches* at full learning rate until either the explained variance has stood within `tolerance` of its
-    target for `hold` rounds after it came up to it, or the objective has not improved by 1 % for `patience` rounds,
-    or `max_rounds - settle` are over. It then *settles*: the learning rate falls linearly to zero over `settle`
+    A run *searches* at full learning rate until the explained variance has stood within `tolerance` of its target for
+    `hold` rounds, or, without a target, the objective has not improved by 1 % for `patience` rounds, or
+    `max_rounds - settle` are over. It then *settles*: the learning rate falls linearly to zero over `settle`
     rounds, and it is done.
     """
 

@@ -17,6 +17,8 @@ from edgevad.model.cache import FrameCache
 __all__ = ["RecordingStatistics", "batch_of", "recording_statistics", "recurrence_share"]
 
 SAMPLE_FRAMES = 4000
+# The sample is held in float32, a few copies at a time: larger inputs get a smaller one.
+SAMPLE_BYTES = 256e6
 CHUNK = 256
 # Frames nearer in time than this are the same moment, not a recurrence of it.
 ELSEWHEN_S = 15.0
@@ -54,7 +56,8 @@ def recording_statistics(
     cache: FrameCache, representation: Representation, components: int, *, seed: int = 0
 ) -> RecordingStatistics:
     """Set `representation`'s mean and scale from the recording and return everything the trainer starts from."""
-    count = min(len(cache), SAMPLE_FRAMES)
+    values = representation.config.channels * representation.config.size_px**2
+    count = min(len(cache), SAMPLE_FRAMES, int(SAMPLE_BYTES / (4 * values)))
     sample = np.unique(np.linspace(0, len(cache) - 1, count).round().astype(np.int64))
     x = torch.cat([representation.raw(*batch_of(cache, sample[i : i + CHUNK])) for i in range(0, len(sample), CHUNK)])
     mean = x.mean(dim=(0, 2, 3))
@@ -95,7 +98,10 @@ def recurrence_share(flat: Tensor, coordinates: Tensor, times_s: Tensor, neighbo
             continue
         nearest = distance2[enough].topk(neighbours, largest=False).indices
         own = flat[rows][enough]
-        error += float((own - flat[nearest].mean(dim=1)).square().sum())
+        mean = torch.zeros_like(own)
+        for k in range(neighbours):  # one at a time: gathered at once they would be forty copies
+            mean += flat[nearest[:, k]] / neighbours
+        error += float((own - mean).square().sum())
         total += float(own.square().sum())
     return None if total == 0.0 else min(max(1.0 - error / total, 0.0), 1.0)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevad.errors import OptionError, TrainingError
+from edgevad.errors import ModelError, OptionError, TrainingError
 from edgevad.model.cache import FrameCache
 from edgevad.model.checkpoint import load_checkpoint, save_checkpoint
 from edgevad.model.config import ModelConfig
@@ -22,7 +22,7 @@ from edgevad.model.schedule import EntropyController, StoppingRule
 from edgevad.model.scoring import ScoringModule
 from edgevad.model.statistics import batch_of, recording_statistics
 
-__all__ = ["TrainConfig", "Trainer", "explained_target"]
+__all__ = ["TrainConfig", "Trainer", "explained_target", "training_device"]
 
 # Where a recording is too short to see anything recur.
 DEFAULT_TARGET = 0.8
@@ -68,10 +68,11 @@ class TrainConfig:
             ("learning rate", self.learning_rate, self.learning_rate > 0, "above 0"),
             ("weight decay", self.weight_decay, self.weight_decay >= 0, "0 or more"),
             ("steps per round", self.round_steps, self.round_steps >= 1, "at least 1"),
-            ("rounds", self.max_rounds, self.max_rounds >= 1, "at least 1"),
+            ("rounds", self.max_rounds, self.max_rounds >= 5, "at least 5: the learning rate falls over the last four"),
             ("entropy weight", self.entropy_weight, self.entropy_weight is None or self.entropy_weight >= 0, ">= 0"),
             ("explained target", self.explained_target, 0 < (self.explained_target or 0.5) < 1, "between 0 and 1"),
             ("sigma", self.sigma, self.sigma > 0, "above 0"),
+            ("seed", self.seed, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1"),
             ("device", self.device, self.device in ("auto", "cpu", "cuda"), "one of auto, cpu, cuda"),
         )
         for name, value, good, expected in checks:
@@ -103,7 +104,7 @@ class Trainer:
             )
         self.config = config
         self.cache = cache
-        self.device = _device(config.device)
+        self.device = training_device(config.device)
         torch.manual_seed(config.seed)
         self.module = ScoringModule(model)
         statistics = recording_statistics(cache, self.module.representation, model.latent, seed=config.seed)
@@ -213,7 +214,7 @@ class Trainer:
         steps = self.config.round_steps
         loss, error, explained = (value / steps for value in self._sums[:3])
         phase = self.rule.phase
-        self.rule.round_done(explained, error if self.controller.target is None else loss)
+        self.rule.round_done(explained, loss)
         self.history.add(
             round=self.rule.rounds,
             step=self.step,
@@ -244,6 +245,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write everything a later `restore` needs."""
         state = {
+            "recording": self.cache.fingerprint,
             "step": self.step,
             "sums": self._sums,
             "controller": self.controller.weight,
@@ -256,9 +258,13 @@ class Trainer:
         """Go back to where `save` was called.
 
         Raises:
-            ModelError: the checkpoint is missing, damaged or of another configuration.
+            ModelError: the checkpoint is missing, damaged, or of another configuration or recording.
         """
         state = load_checkpoint(path, self.module, self.optimiser)
+        if state["recording"] != self.cache.fingerprint:
+            raise ModelError(
+                "the recording is not the one this run began with", where=path, fix="Start again with --overwrite"
+            )
         self.step = int(state["step"])
         self._sums = [float(value) for value in state["sums"]]
         self.controller.weight = float(state["controller"])
@@ -294,7 +300,8 @@ def explained_target(model: ModelConfig, recurrence: float | None) -> float:
     return max(recurrence, BACKGROUND_SHARE)
 
 
-def _device(name: str) -> torch.device:
+def training_device(name: str) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" means here; raises OptionError where there is no CUDA device."""
     if name == "cuda" and not torch.cuda.is_available():
         raise OptionError("no CUDA device here", where="--device cuda", fix="Use --device cpu")
     return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from edgevad.bundle.manifest import Calibration
 from edgevad.calibration import calibrate
 from edgevad.errors import EdgevadError, OptionError, TrainingError
 from edgevad.model.allocator import keep_freed_memory
-from edgevad.model.cache import CacheKey, FrameCache
+from edgevad.model.cache import CacheKey, FrameCache, remove_cache
 from edgevad.model.checkpoint import save_weights
 from edgevad.model.folder import ModelFolder, Recipe
-from edgevad.model.trainer import Trainer
+from edgevad.model.trainer import Trainer, training_device
 from edgevad.sources import open_source
 
 __all__ = ["Observer", "Training", "TrainingResult"]
@@ -47,7 +47,7 @@ class Observer:
 class TrainingResult:
     """
     Attributes:
-        finished: False where the run was stopped; it goes on with `Training.resume`.
+        finished: False where the run was stopped; it goes on with `Training.resume` where `can_resume`.
         folder: the model's folder.
         provenance: what is known of the run: frames, seconds, decisions.
         calibration: None while unfinished.
@@ -58,6 +58,11 @@ class TrainingResult:
     provenance: dict[str, Any]
     calibration: Calibration | None
 
+    @property
+    def can_resume(self) -> bool:
+        """The run was stopped and its folder is its own (not so while an older model there was still whole)."""
+        return not self.finished and self.folder.config.exists() and not self.folder.weights.exists()
+
 
 class Training:
     """One run that leaves a model folder at `folder`. `start` or `resume` one, then `run` it."""
@@ -66,7 +71,8 @@ class Training:
         self.folder = folder
         self.recipe = recipe
         # A folder of ours inside the one named: whatever else is there is none of our business.
-        self.cache_path = folder.cache if cache is None else cache / f"edgevad-{folder.path.absolute().name}"
+        place = hashlib.sha256(str(folder.path.absolute()).encode()).hexdigest()[:12]
+        self.cache_path = folder.cache if cache is None else cache / f"edgevad-{folder.path.absolute().name}-{place}"
         self._resuming = resuming
         self._trainer: Trainer | None = None
         self._stop = False
@@ -88,6 +94,12 @@ class Training:
                 where=folder.path,
                 fix="Go on with --resume, start again with --overwrite, or choose another --out",
             )
+        foreign = [path.name for path in folder.files() if path.exists()] if not folder.config.exists() else []
+        if foreign:
+            raise OptionError(
+                f"a file named {foreign[0]} is there already", where=folder.path, fix="Choose another --out"
+            )
+        training_device(recipe.train.device)
         writable_directory(folder.path)
         return cls(folder, recipe, cache=cache, resuming=False)
 
@@ -103,6 +115,7 @@ class Training:
         recipe, _ = folder.read_recipe()
         if folder.weights.exists() and not folder.checkpoint.exists():
             raise OptionError("training is finished", where=folder.path, fix="Start again with --overwrite")
+        training_device(recipe.train.device)
         writable_directory(folder.path)
         return cls(folder, recipe, cache=cache, resuming=True)
 
@@ -145,13 +158,13 @@ class Training:
         }
         calibration = self._leave(trainer, cache, observer, provenance)
         if not keep_cache:
-            shutil.rmtree(self.cache_path, ignore_errors=True)
+            remove_cache(self.cache_path)
         return TrainingResult(True, self.folder, provenance, calibration)
 
     def _prepare(self, observer: Observer) -> tuple[FrameCache, Trainer] | None:
         """Frames and trainer, or None where the run was stopped before it had all frames."""
         # A model that is to be replaced stays whole until its successor has all it needs to begin.
-        replacing = not self._resuming and self.folder.weights.exists()
+        replacing = not self._resuming and self.folder.config.exists()
         if not (replacing or self._resuming):
             self._begin()
         try:
@@ -163,14 +176,14 @@ class Training:
         except EdgevadError:
             if not (replacing or self._resuming):  # nothing was learned: leave no trace of the attempt
                 self.folder.config.unlink(missing_ok=True)
-                shutil.rmtree(self.cache_path, ignore_errors=True)
+                remove_cache(self.cache_path)
                 with suppress(OSError):
                     self.folder.path.rmdir()
             raise
-        if replacing:
-            self._begin()
         if cache is None or trainer is None:
             return None
+        if replacing:
+            self._begin()
         if self._resuming and self.folder.checkpoint.exists():
             trainer.restore(self.folder.checkpoint)
         self._trainer = trainer
@@ -181,7 +194,7 @@ class Training:
     def _begin(self) -> None:
         """From here on the folder belongs to this run."""
         folder = self.folder
-        for leftover in (folder.weights, folder.checkpoint, folder.calibration, folder.scores, folder.sample):
+        for leftover in folder.files():
             leftover.unlink(missing_ok=True)
         folder.write_recipe(self.recipe, self._provenance())
 
@@ -218,7 +231,7 @@ class Training:
                 if not self._stop:
                     raise
         if self._stop:  # half a recording is not the recording: read it again next time
-            shutil.rmtree(self.cache_path, ignore_errors=True)
+            remove_cache(self.cache_path)
             return None
         return cache
 

@@ -71,12 +71,22 @@ def test_tables_say_what_comes_next(model: Path, drive: Path, tmp_path: Path) ->
         (["--window", "box"], "mean, median, ema"),
         (["--device", "tpu"], "auto, cpu, cuda"),
         (["--threads", "0"], "--threads"),
+        (["--seed", "-1"], "seed -1"),
+        (["--sample-fps", "-5"], "sampling rate"),
+        (["--alarms-per-hour", "0"], "alarms per hour"),
+        (["--max-rounds", "1"], "at least 5"),
+        (["--preset", "base", "--latent", "0"], "latent is 0"),
     ],
 )
 def test_senseless_options_are_one_line(drive: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(EdgevadError, match=message):
         run("train", str(drive), "--out", str(tmp_path / "m"), *arguments)
     assert not (tmp_path / "m").exists()
+
+
+def test_resume_takes_no_new_options(model: Path) -> None:
+    with pytest.raises(EdgevadError, match="began with"):
+        run("train", "--resume", "--out", str(model), "--max-rounds", "80")
 
 
 def test_a_model_is_not_replaced_unasked(model: Path, drive: Path, tmp_path: Path) -> None:
@@ -95,6 +105,11 @@ def test_export_refuses_what_is_no_model_and_no_target(model: Path, tmp_path: Pa
     with pytest.raises(EdgevadError, match="one of cpu"):
         run("export", str(model), "--out", str(tmp_path / "b"), "--target", "toaster")
     assert not (tmp_path / "b").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_text("mine")
+    with pytest.raises(EdgevadError, match="no bundle"):
+        run("export", str(model), "--out", str(tmp_path / "photos"), "--overwrite")
+    assert (tmp_path / "photos" / "holiday.jpg").exists()
 
 
 def test_ctrl_c_saves_and_resume_goes_on(drive: Path, tmp_path: Path) -> None:
@@ -110,7 +125,7 @@ def test_ctrl_c_saves_and_resume_goes_on(drive: Path, tmp_path: Path) -> None:
     assert f"edgevad train --resume --out {out}" in error.replace("\n", " ")
     assert json.loads(run("train", "--resume", "--out", str(out), "--json"))["finished"] is True
     assert not (out / "checkpoint.safetensors").exists()
-    assert not (out / "cache").exists()
+    assert not (out / ".edgevad-cache").exists()
 
 
 def test_errors_reach_the_terminal_as_one_line_and_exit_2(tmp_path: Path) -> None:

@@ -98,7 +98,11 @@ def train(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
     else:
         code = 0
     err = capfd.readouterr().err
-    return code, "\n".join(line for line in err.splitlines() if line.startswith("edgevad: ") or "Traceback" in line)
+    return code, "\n".join(line for line in err.splitlines() if _is_error(line))
+
+
+def _is_error(line: str) -> bool:
+    return "Traceback" in line or (line.startswith("edgevad: ") and not line.startswith("edgevad: warning"))
 
 
 @pytest.mark.parametrize(("make", "named"), BAD, ids=[make.__name__ for make, _ in BAD])

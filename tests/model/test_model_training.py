@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgevad.errors import ModelError, OptionError, SourceError, TrainingError
+from edgevad.errors import ModelError, OptionError, OutputError, SourceError, TrainingError
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.folder import ModelFolder, Recipe
@@ -227,10 +227,45 @@ def test_a_model_is_replaced_only_when_its_successor_can_begin(drive: str, tmp_p
     with pytest.raises(SourceError):
         Training.start(replace(recipe, sources=("nowhere.mp4",)), folder.path, overwrite=True).run()
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+    stopped = Training.start(recipe, folder.path, overwrite=True)
+    stopped.stop()
+    result = stopped.run()
+    assert (result.finished, result.can_resume) == (False, False)
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
     other = replace(recipe, train=replace(TRAIN, seed=5))
     assert Training.start(other, folder.path, overwrite=True).run().finished
     assert folder.weights.read_bytes() != before["weights.safetensors"]
     assert folder.read_recipe()[0] == other
+
+
+def test_what_is_not_ours_is_never_touched(drive: str, tmp_path: Path) -> None:
+    recipe = Recipe((drive,), MODEL, TRAIN)
+    (tmp_path / "scores.npz").write_text("mine")
+    with pytest.raises(OptionError, match=r"scores\.npz"):
+        Training.start(recipe, tmp_path)
+    (tmp_path / "scores.npz").unlink()
+    (tmp_path / ".edgevad-cache").mkdir()
+    (tmp_path / ".edgevad-cache" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not a cache"):
+        Training.start(recipe, tmp_path).run()
+    assert (tmp_path / ".edgevad-cache" / "mine.txt").read_text() == "mine"
+
+
+def test_resuming_on_another_recording_is_refused(cache: FrameCache, tmp_path: Path) -> None:
+    Trainer(MODEL, TRAIN, cache).save(tmp_path / "a.safetensors")
+    other = FrameCache.build(tmp_path / "other", CacheKey(("other",), MODEL.input), frames(150))
+    with pytest.raises(ModelError, match="not the one"):
+        Trainer(MODEL, TRAIN, other).restore(tmp_path / "a.safetensors")
+
+
+def test_a_cache_notices_that_its_folder_changed(drive: str, tmp_path: Path) -> None:
+    for source in (drive, f"{drive}/*.png"):
+        key = CacheKey((source,), MODEL.input)
+        before = key.digest()
+        assert key.digest() == before
+        path = Path(drive) / "0003.png"
+        path.write_bytes(path.read_bytes() + b"x")
+        assert key.digest() != before
 
 
 def test_a_cache_folder_of_the_users_keeps_what_was_in_it(drive: str, tmp_path: Path) -> None:
