@@ -39,7 +39,7 @@ def export(
 
     bundle = bundle_for_target(model, load_target(target), out, overwrite=overwrite)
     deviation = self_test(bundle)
-    slot = activate_bundle(bundle.path) if activate else None
+    slot = activate_bundle(bundle.path).path if activate else None
     manifest, size = bundle.manifest, sum((bundle.path / name).stat().st_size for name in bundle.manifest.files)
     if json_output:
         value = {

@@ -206,9 +206,9 @@ def _report(result: TrainingResult, json_output: bool, cache_option: str) -> Non
     table.add_row("trained on", f"{facts['frames']} frames, {facts['duration_s']:.0f} s{skipped}")
     table.add_row("recurrence explains", recurrence)
     table.add_row("training", f"{facts['steps']} steps; stopped: {facts['stopped_because']}")
-    table.add_row(
-        "threshold", f"{calibration_.threshold:.2f} for {calibration_.alarms_per_hour:g} false alarms an hour"
-    )
+    budget = calibration_.alarms_per_hour
+    plural = "" if budget == 1 else "s"
+    table.add_row("threshold", f"{calibration_.threshold:.2f} for {budget:g} false alarm{plural} an hour")
     table.add_row("history", f"{folder.history_csv.name}, {folder.history_png.name}")
     Console().print(table)
     target, explained = facts["explained_target"], facts["explained"]
