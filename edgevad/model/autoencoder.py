@@ -35,17 +35,18 @@ class Representation(nn.Module):
         """frames (N, H, W, 3) uint8, motion (N, H, W, M) float or None -> (N, C, H, W) float32, not standardised."""
         channels = []
         if self.config.appearance != "none":
-            image = frames.float() / 255.0  # (N, H, W, 3)
+            # Channels first at once: broadcasting over a last dimension of 3 took ONNX Runtime 40 % of a frame.
+            image = frames.permute(0, 3, 1, 2).float() / 255.0  # (N, 3, H, W)
             if self.config.appearance != "color":
-                image = (image * self.luma).sum(dim=3, keepdim=True)  # (N, H, W, 1)
+                image = (image * self.luma[:, None, None]).sum(dim=1, keepdim=True)  # (N, 1, H, W)
             if self.config.appearance == "log":
                 image = torch.log(image + self.config.log_offset)
             channels.append(image)
         if self.config.motion != "none":
             if motion is None:
                 raise ValueError("this model needs the motion input")
-            channels.append(motion.float())
-        return torch.cat(channels, dim=3).permute(0, 3, 1, 2)
+            channels.append(motion.permute(0, 3, 1, 2).float())
+        return torch.cat(channels, dim=1)
 
     def forward(self, frames: Tensor, motion: Tensor | None = None) -> Tensor:
         x = self.raw(frames, motion)

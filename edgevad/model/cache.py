@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,10 +164,9 @@ def _stamps(source: str) -> list[tuple[str, int, int]]:
 
 def _write_frames(
     directory: Path, key: CacheKey, frames: Iterable[Frame], progress: Callable[[int], None]
-) -> tuple[list[int], list[int]]:
+) -> tuple[array[int], array[int]]:
     preprocess = Preprocessor(key.input)
-    timestamps: list[int] = []
-    segments: list[int] = []
+    timestamps, segments = array("q"), array("q")
     last: tuple[str, int] | None = None
     segment = -1
     next_ns = 0

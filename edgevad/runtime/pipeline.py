@@ -65,7 +65,7 @@ class Pipeline:
                 ...
         last = pipeline.finish()
 
-    Frames are decoded and prepared in two threads; everything else, the backend included, runs in the one that
+    Frames are decoded, and motion is computed, in threads; everything else, the backend included, runs in the one that
     iterates. Of a recording every frame counts; a live source gives its newest. Memory does not grow with the number
     of frames. Leaving the `with` block, or the loop, at any frame ends the threads and closes the source.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
 from edgevad.sources.frame import Frame
@@ -34,9 +34,10 @@ class PreparedFrame(NamedTuple):
 class FrameReader:
     """Reads at most `depth` frames ahead of its consumer; iterate it once, then close it.
 
-    One thread decodes, one prepares; both work outside Python's lock. A frame is decoded only against a credit,
-    and the consumer gives one back whenever it takes a frame. With a depth of 1, a live source is thus asked for its
-    newest frame at the moment the consumer starts on the previous one.
+    One thread decodes and, where the model uses motion, another one prepares; both work outside Python's lock. Without
+    motion there is little to prepare, and the consumer does it: handing a frame on once more cost as much on two cores.
+    A frame is decoded only against a credit, and the consumer gives one back whenever it takes a frame. With a depth of
+    1, a live source is thus asked for its newest frame at the moment the consumer starts on the previous one.
     What goes wrong while reading is raised in the consumer, after the frames that came before it.
     """
 
@@ -48,11 +49,14 @@ class FrameReader:
         self._decoded: SimpleQueue[tuple[Frame, float] | _End] = SimpleQueue()
         self._ready: SimpleQueue[PreparedFrame | _End] = SimpleQueue()
         self._stopping = False
+        self._prepares_aside = spec.motion is not None
         for _ in range(depth):
             self._credits.put(None)
+        targets = {"decoder": self._decode}
+        if self._prepares_aside:
+            targets["preprocessor"] = self._prepare
         self._threads = [
-            threading.Thread(target=target, name=f"edgevad {name}", daemon=True)
-            for name, target in (("decoder", self._decode), ("preprocessor", self._prepare))
+            threading.Thread(target=target, name=f"edgevad {name}", daemon=True) for name, target in targets.items()
         ]
         self._started = False
 
@@ -61,9 +65,10 @@ class FrameReader:
             self._started = True
             for thread in self._threads:
                 thread.start()
-        take, give = self._ready.get, self._credits.put
+        give = self._credits.put
+        queue: SimpleQueue[Any] = self._ready if self._prepares_aside else self._decoded
         while True:
-            item = take()
+            item: PreparedFrame | tuple[Frame, float] | _End = queue.get()
             if isinstance(item, _End):
                 if item.error is not None and not self._stopping:
                     raise item.error
@@ -71,7 +76,7 @@ class FrameReader:
             if self._stopping:
                 return
             give(None)
-            yield item
+            yield item if isinstance(item, PreparedFrame) else self._prepared(*item)
 
     def stop(self) -> None:
         """End the iteration at the next frame; frames read ahead are forgotten. Safe in a signal handler."""
@@ -104,20 +109,21 @@ class FrameReader:
             give(_End(error))
 
     def _prepare(self) -> None:
-        clock, take, give = time.perf_counter, self._decoded.get, self._ready.put
-        prepare = self._preprocessor
+        take, give = self._decoded.get, self._ready.put
         try:
             while True:
                 item = take()
                 if isinstance(item, _End):
                     give(item)
                     return
-                frame, decoded_s = item
-                started_s = clock()
-                prepared = prepare(frame)
-                give(PreparedFrame(frame, prepared, decoded_s, clock() - started_s))
+                give(self._prepared(*item))
         except BaseException as error:
             give(_End(error))
+
+    def _prepared(self, frame: Frame, decoded_s: float) -> PreparedFrame:
+        started_s = time.perf_counter()
+        prepared = self._preprocessor(frame)
+        return PreparedFrame(frame, prepared, decoded_s, time.perf_counter() - started_s)
 
 
 class _End(NamedTuple):

@@ -1,0 +1,52 @@
+"""That the benchmarks run and judge; their figures are not for a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def figures(*arguments: str) -> dict[str, Any]:
+    ended = python("-m", *arguments, "--json")
+    assert ended.returncode in (0, 1), ended.stderr
+    value = json.loads(ended.stdout)
+    assert value["holds"] is (ended.returncode == 0)
+    return {row["name"]: row for row in value["figures"]}
+
+
+def test_trainer_benchmark_times_trainer_bare_loop_and_entropy() -> None:
+    rows = figures("benchmarks.trainer", "--preset", "nano", "--frames", "200", "--steps", "2", "--repeats", "2")
+    assert rows["trainer / bare loop"]["repeats"] == 2
+    assert rows["trainer / bare loop"]["median"] > 0
+    assert "entropy term, share of a step, batch 64" in rows
+
+
+def test_an_unusable_source_is_one_line_and_exit_2() -> None:
+    ended = python("-m", "benchmarks.trainer", "--source", "/nowhere/at/all.mp4")
+    assert ended.returncode == 2
+    assert "/nowhere/at/all.mp4" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("median", "code"), [(0.95, 0), (0.85, 1)])
+def test_a_missed_bar_is_exit_1(median: float, code: int) -> None:
+    program = (
+        "import sys; from benchmarks._common import Row, report; "
+        f"sys.exit(report('x', [Row('r', [0.1, {median}, 2.0], bar='trainer throughput / bare loop')], as_json=True))"
+    )
+    ended = python("-c", program)
+    assert ended.returncode == code, ended.stderr
+    assert json.loads(ended.stdout)["figures"][0]["median"] == median
