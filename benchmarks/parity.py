@@ -17,7 +17,7 @@ import torch
 
 from benchmarks._common import Row, add_json_option, data_file, guarded, report
 from benchmarks._subjects import Input, cache_of, fitted, model_inputs, write_bundle_of
-from edgevad.model.allocator import keep_freed_memory
+from edgevad._allocator import keep_freed_memory
 from edgevad.model.cache import FrameCache
 from edgevad.model.config import ModelConfig, preset
 from edgevad.model.scorer import TorchBackend, scorer_from_model

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from edgevad._allocator import keep_freed_memory
 from edgevad.calibration.threshold import windowed_scores
 from edgevad.evaluation.labels import read_labels
-from edgevad.model.allocator import keep_freed_memory
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.trainer import TrainConfig, Trainer

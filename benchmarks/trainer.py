@@ -18,7 +18,7 @@ import torch
 
 from benchmarks._common import Row, Stopwatch, add_json_option, guarded, in_turns, ratios, report
 from benchmarks._subjects import cache_of
-from edgevad.model.allocator import keep_freed_memory
+from edgevad._allocator import keep_freed_memory
 from edgevad.model.cache import FrameCache
 from edgevad.model.config import ModelConfig, preset
 from edgevad.model.entropy import renyi2_entropy

@@ -24,7 +24,7 @@ from edgevad.bundle.manifest import Calibration
 from edgevad.errors import OptionError
 from edgevad.runtime.window import SlidingWindow, WindowSpec
 
-__all__ = ["block_maxima", "calibrate", "tail_level", "windowed_scores"]
+__all__ = ["block_maxima", "calibrate", "check_budget", "tail_level", "windowed_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,10 +46,9 @@ def calibrate(
     `alarms_per_hour` is how many events an hour of normal driving may raise on average, > 0.
 
     Raises:
-        OptionError: the budget is not positive, or there are no finite scores.
+        OptionError: `check_budget` refuses the budget, or there are no scores.
     """
-    if not (math.isfinite(alarms_per_hour) and alarms_per_hour > 0):
-        raise OptionError(f"a budget of {alarms_per_hour} alarms per hour", expected="a number above 0")
+    check_budget(alarms_per_hour, window)
     values = windowed_scores(scores, timestamps_ns, segments, window)
     if values.size == 0:
         raise OptionError("no scores to calibrate from", expected="at least one scored frame")
@@ -57,12 +56,36 @@ def calibrate(
     spread = 1.4826 * float(np.median(np.abs(values - median)))
     # A recording of one still image has no spread; any change at all is then far out.
     spread = max(spread, 1e-6 * max(abs(median), 1e-6))
-    block_s = max(2.0 * window.length_s, 2.0)
+    block_s = _block_s(window)
     maxima = block_maxima(values, timestamps_ns, segments, block_s)
-    level = tail_level(maxima, min(alarms_per_hour * block_s / 3600.0, 0.5))
+    level = tail_level(maxima, alarms_per_hour * block_s / 3600.0)
     # Where nothing varies, a level equal to the median would be an alarm for ever.
     threshold = max((level - median) / spread, MIN_THRESHOLD)
     return Calibration(window, median, spread, threshold, float(alarms_per_hour))
+
+
+def check_budget(alarms_per_hour: float, window: WindowSpec) -> None:
+    """Refuse a budget that no threshold can be set for; to be asked before a model is trained for hours.
+
+    A block of the recording is one chance for an alarm, and the fit speaks of what at most every second block does:
+    with the usual window of 1 s, of up to 900 alarms per hour.
+
+    Raises:
+        OptionError: the budget is not above 0, or too large for this window.
+    """
+    most = 0.5 * 3600.0 / _block_s(window)
+    if not (math.isfinite(alarms_per_hour) and alarms_per_hour > 0):
+        raise OptionError(f"a budget of {alarms_per_hour} alarms per hour", expected="a number above 0")
+    if alarms_per_hour > most:
+        raise OptionError(
+            f"a budget of {alarms_per_hour:g} alarms per hour is too large for a window of {window.length_s:g} s",
+            expected=f"{most:g} or less",
+            fix="Choose a smaller budget or a shorter window",
+        )
+
+
+def _block_s(window: WindowSpec) -> float:
+    return max(2.0 * window.length_s, 2.0)
 
 
 def windowed_scores(

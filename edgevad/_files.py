@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from edgevad.errors import OutputError
+from edgevad.errors import EdgevadError, OutputError
 
 __all__ = [
     "atomic_directory",
     "atomic_file",
+    "input_errors",
     "output_errors",
     "sha256_of",
     "writable_directory",
@@ -32,6 +33,15 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise output_error(error, path) from error
+
+
+@contextmanager
+def input_errors(path: str | os.PathLike[str], kind: type[EdgevadError]) -> Iterator[None]:
+    """Turn the operating system's refusals while looking at or reading `path` into one clear error of this kind."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot be read ({error.strerror or error})", where=path) from error
 
 
 def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:

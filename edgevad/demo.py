@@ -152,9 +152,7 @@ def _run(bundle: Bundle, video: Path, out: Path) -> RunSummary:
         ]
         pipeline = stack.enter_context(Pipeline(scorer, source))
         budget = scorer.calibration.alarms_per_hour
-        summary = run_session(pipeline, sinks, sources=[str(video)], alarms_per_hour=budget)
-    write_json(out / "summary.json", summary.to_json())
-    return summary
+        return run_session(pipeline, sinks, sources=[str(video)], alarms_per_hour=budget)
 
 
 def _evaluate(bundle: Bundle, drive: WrittenDrive, out: Path) -> Evaluation:

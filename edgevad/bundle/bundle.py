@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevad._files import atomic_directory, sha256_of
+from edgevad._files import atomic_directory, input_errors, sha256_of
 from edgevad.bundle.manifest import MANIFEST_NAME, Calibration, Manifest, read_manifest
 from edgevad.errors import BundleError, ChecksumMismatchError
 from edgevad.spec import InputSpec
@@ -65,19 +65,22 @@ class Bundle:
         """Read the manifest of the bundle at `path` and, unless told otherwise, every file against its checksum.
 
         Raises:
-            BundleError: there is no bundle there, or a file of it is missing.
+            BundleError: there is no bundle there that can be read, or a file of it is missing.
             ManifestError: its manifest cannot be used.
             ChecksumMismatchError: a file is not the one that was exported.
         """
         directory = Path(path)
-        _refuse_what_is_no_bundle(directory)
+        with input_errors(directory, BundleError):
+            _refuse_what_is_no_bundle(directory)
         manifest = read_manifest(directory / MANIFEST_NAME)
         bundle = cls(directory, manifest)
         for name in (MODEL_NAME, SELFTEST_NAME, SCORES_NAME):
             if name not in manifest.files:
                 raise BundleError(f"the manifest does not list {name}", where=directory / MANIFEST_NAME, fix=_FIX)
         for name in manifest.files:
-            if not (directory / name).is_file():
+            with input_errors(directory / name, BundleError):
+                is_there = (directory / name).is_file()
+            if not is_there:
                 raise BundleError(f"the bundle lacks its file {name}", where=directory, fix=_FIX)
         if verify:
             bundle.verify()

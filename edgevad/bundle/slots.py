@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from edgevad._files import atomic_directory, output_errors
+from edgevad._files import atomic_directory, input_errors, output_errors
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.manifest import MANIFEST_NAME
 from edgevad.errors import BundleError, OutputError
@@ -35,7 +35,7 @@ def active_bundle() -> Path:
     """The folder of the active bundle: the slot itself, not the link, so that a later swap does not mix two bundles.
 
     Raises:
-        BundleError: no bundle is active.
+        BundleError: no bundle is active, or the home folder cannot be read.
     """
     slot = _current_slot(home_directory())
     if slot is None:
@@ -76,7 +76,8 @@ def activate(path: str | PathLike[str]) -> Bundle:
 
 def _current_slot(home: Path) -> Path | None:
     link = home / "current"
-    return link.resolve() if link.is_symlink() and link.is_dir() else None
+    with input_errors(home, BundleError):
+        return link.resolve() if link.is_symlink() and link.is_dir() else None
 
 
 def _point(link: Path, target: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -14,7 +13,6 @@ from edgevad.cli._options import FpsHz, IncludeDeleted, Json, SourcesArgument, r
 
 if TYPE_CHECKING:
     from edgevad.evaluation.evaluate import Evaluation
-    from edgevad.sources.source import Source
 
 __all__ = ["register"]
 
@@ -73,6 +71,7 @@ def evaluate(
     from edgevad.evaluation.metrics import sklearn_metrics
     from edgevad.evaluation.opening import open_scorer
     from edgevad.report.plots import require_matplotlib
+    from edgevad.report.progress import frame_progress
     from edgevad.sources import open_source
 
     # Whatever can be wrong is found before a long recording is scored.
@@ -85,24 +84,12 @@ def evaluate(
         scorer = recalibrated(stack.enter_context(open_scorer(model)), window, window_s, alarms_per_hour, threshold)
         spec = sources[0] if len(sources) == 1 else sources
         source = stack.enter_context(open_source(spec, fps_hz=fps_hz, include_deleted=include_deleted))
-        on_frame = stack.enter_context(_progress(source))
+        on_frame = stack.enter_context(frame_progress("scoring", source.frame_count_hint))
         evaluation = evaluate_scorer(scorer, source, truth, on_frame=on_frame)
     if threshold is not None:
         evaluation = replace(evaluation, alarms_per_hour=None)
     files = [] if out is None else _write(evaluation, out)
     _report(evaluation, files, json_output)
-
-
-@contextmanager
-def _progress(source: Source) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("scoring", total=source.frame_count_hint)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _write(evaluation: Evaluation, out: Path) -> list[str]:

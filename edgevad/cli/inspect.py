@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from edgevad.cli._options import FpsHz, IncludeDeleted, Json, SourcesArgument
 
 if TYPE_CHECKING:
     from edgevad.sources import Source
@@ -18,19 +20,13 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Camera index, /dev/videoN, rtsp://, GStreamer pipeline, video, image, folder, glob, tub.",
-        ),
-    ],
-    fps_hz: float | None = typer.Option(None, "--fps", help="Frame rate of recordings without a clock of their own."),
+    sources: SourcesArgument,
+    fps_hz: FpsHz = None,
     gap_s: float = typer.Option(1.0, "--gap", help="A longer gap between frames starts a new segment, in seconds."),
-    include_deleted: bool = typer.Option(False, "--include-deleted", help="Read records a tub marks as deleted, too."),
+    include_deleted: IncludeDeleted = False,
     max_frames: int | None = typer.Option(None, "--max-frames", min=1, help="Stop after this many frames."),
     seconds: float = typer.Option(3.0, "--seconds", min=0.1, help="How long to watch a live source."),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout instead of the table."),
+    as_json: Json = False,
 ) -> None:
     """Read a source from end to end and say what is in it: frames, sizes, time, segments, and what cannot be read."""
     import json
@@ -46,19 +42,12 @@ def inspect(
 
 
 def _read(source: Source, max_frames: int | None, seconds: float) -> SourceSummary:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from edgevad.report.progress import frame_progress
     from edgevad.sources.summary import summarize
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        hints = [hint for hint in (source.frame_count_hint, max_frames) if hint is not None]
-        task = progress.add_task("reading", total=min(hints) if hints else None)
-        return summarize(
-            source, max_frames=max_frames, live_s=seconds, on_frame=lambda count: progress.update(task, completed=count)
-        )
+    hints = [hint for hint in (source.frame_count_hint, max_frames) if hint is not None]
+    with frame_progress("reading", min(hints) if hints else None) as on_frame:
+        return summarize(source, max_frames=max_frames, live_s=seconds, on_frame=on_frame)
 
 
 def _print_table(summary: SourceSummary) -> None:

@@ -67,13 +67,16 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing on the terminal while running.")] = False,
 ) -> None:
     """Score a camera or recordings frame by frame; say when something is out of the ordinary."""
+    from edgevad._allocator import keep_freed_memory
     from edgevad.bundle import active_bundle
     from edgevad.errors import OptionError
     from edgevad.runtime.pipeline import Pipeline
     from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import run_session
     from edgevad.sources import open_source
+    from edgevad.sources.source import printable
 
+    keep_freed_memory()  # frames are freed and needed again all the time
     sources = list(source or [])
     if (camera is None) == (not sources):
         raise OptionError("exactly one of --camera and --source is needed", fix="For example: edgevad run --camera 0")
@@ -83,13 +86,16 @@ def run(
         # One source is passed as it is: a list of one is a chain, and a camera cannot be in a chain.
         spec = camera if camera is not None else sources[0] if len(sources) == 1 else sources
         opened = stack.enter_context(open_source(spec, fps_hz=fps_hz, include_deleted=include_deleted))
+        if save is not None and opened.reads(save):
+            raise OptionError("the recording to be scored", where=save, fix="Choose another name for --save")
         pipeline = stack.enter_context(Pipeline(scorer, opened))
         sinks = _open_sinks(stack, pipeline, out, save, show, quiet)
         with _stop_on_signal(pipeline):
             summary = run_session(
                 pipeline,
                 sinks,
-                sources=[opened.name] if camera is not None else sources,
+                # The address of a stream holds its password; its name does not.
+                sources=[opened.name] if opened.is_live else [printable(name) for name in sources or [str(camera)]],
                 alarms_per_hour=None if threshold is not None else scorer.calibration.alarms_per_hour,
                 max_frames=max_frames,
             )
@@ -110,8 +116,6 @@ def _open_sinks(
     source = pipeline.source
     threshold = pipeline.hysteresis.threshold
     sinks: list[Sink] = []
-    if out is not None:
-        sinks.append(stack.enter_context(JsonlSink(out)))
     if save is not None or show:
         from edgevad.report.annotated_video import VideoSink, WindowSink
         from edgevad.report.overlay import Annotator
@@ -123,6 +127,9 @@ def _open_sinks(
         if show:
             annotator = Annotator(pipeline.scorer.calibration, threshold)
             sinks.append(stack.enter_context(WindowSink(annotator, pipeline.stop)))
+    if out is not None:
+        # After those that refuse more: it replaces the results of an earlier run at once.
+        sinks.append(stack.enter_context(JsonlSink(out)))
     if not quiet:
         console = Console(stderr=True)
         sinks.append(stack.enter_context((LiveView if console.is_terminal else LinesView)(console, source, threshold)))
@@ -146,13 +153,11 @@ def _stop_on_signal(pipeline: Pipeline) -> Iterator[None]:
 
 
 def _written(summary: RunSummary, out: Path | None, save: Path | None) -> list[str]:
-    from edgevad._files import write_json
-    from edgevad.events.jsonl import EVENTS_NAME, FRAMES_NAME
+    from edgevad.events.jsonl import EVENTS_NAME, FRAMES_NAME, SUMMARY_NAME
 
     files: list[str] = []
     if out is not None:
-        write_json(out / "summary.json", summary.to_json())
-        files += [str(out / name) for name in (FRAMES_NAME, EVENTS_NAME, "summary.json")]
+        files += [str(out / name) for name in (FRAMES_NAME, EVENTS_NAME, SUMMARY_NAME)]
     if save is not None and summary.frames:
         files.append(str(save))
     return files

@@ -132,6 +132,8 @@ def auroc_by_kind(score: Floats, level: Levels, kind: npt.NDArray[np.str_]) -> d
 def detection(called: npt.NDArray[np.bool_], score: Floats, level: Levels) -> Detection:
     """Agreement of `called` (N,) with the labels, over the same frames as the metrics of `score`."""
     truth, judged = _judged(score, level)
+    if not len(truth):
+        return Detection(None, None, None, None)
     said = called[judged]
     false_positive_rate = None if truth.all() else float(said[~truth].mean())
     precision, recall, f1, _ = sklearn_metrics().precision_recall_fscore_support(

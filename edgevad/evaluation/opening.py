@@ -6,7 +6,8 @@ from os import PathLike
 from pathlib import Path
 
 from edgevad._extras import require
-from edgevad.errors import EdgevadError, ModelError
+from edgevad._files import input_errors
+from edgevad.errors import ModelError
 from edgevad.runtime.scorer import Scorer
 
 __all__ = ["open_scorer"]
@@ -22,20 +23,20 @@ def open_scorer(path: str | PathLike[str]) -> Scorer:
         MissingExtraError: it is a model, and torch is not installed.
     """
     folder = Path(path)
-    if (folder / "manifest.json").is_file():
+    # A folder that may not be searched, or a name that cannot be one, fails already here.
+    with input_errors(folder, ModelError):
+        is_bundle, is_model = ((folder / name).is_file() for name in ("manifest.json", "config.json"))
+        exists, is_folder = folder.exists(), folder.is_dir()
+    if is_bundle:
         return Scorer.from_bundle(folder)
-    if (folder / "config.json").is_file():
+    if is_model:
         for module in ("torch", "safetensors"):
             require(module, extra="train", needed_for="scoring with a model folder")
         from edgevad.model.scorer import scorer_from_model
 
         return scorer_from_model(folder)
     expected = "a model (config.json, weights.safetensors) or a bundle (manifest.json)"
-    if not folder.exists():
+    if not exists:
         raise ModelError("no such folder", where=folder, expected=expected)
-    raise _neither(folder, expected)
-
-
-def _neither(folder: Path, expected: str) -> EdgevadError:
-    what = "this folder holds neither a model nor a bundle" if folder.is_dir() else "this is not a folder"
-    return ModelError(what, where=folder, expected=expected)
+    what = "this folder holds neither a model nor a bundle" if is_folder else "this is not a folder"
+    raise ModelError(what, where=folder, expected=expected)

@@ -1,33 +1,37 @@
-"""Results as JSON lines: frames.jsonl, one line a frame, and events.jsonl, one line an event.
+"""Results as JSON lines, frames.jsonl, one line a frame, and events.jsonl, one line an event; then summary.json.
 
-Both grow while the run goes on (`tail -f` shows them); events are on disk at once, frames within a second.
+Both grow while the run goes on: every line is handed to the operating system at once (`tail -f` shows it, and it
+outlives this process); an event is also on the disk at once and outlives a loss of power.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import time
+import os
 from contextlib import suppress
 from os import PathLike
 from typing import IO, TYPE_CHECKING
 
-from edgevad._files import output_errors, writable_directory
+from edgevad._files import output_errors, writable_directory, write_json
 from edgevad.events.event import Event
 from edgevad.events.sink import Sink
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
+    from edgevad.runtime.session import RunSummary
 
-__all__ = ["EVENTS_NAME", "FRAMES_NAME", "JsonlSink"]
+__all__ = ["EVENTS_NAME", "FRAMES_NAME", "SUMMARY_NAME", "JsonlSink"]
 
 FRAMES_NAME = "frames.jsonl"
 EVENTS_NAME = "events.jsonl"
-
-_FLUSH_EVERY_S = 1.0
+SUMMARY_NAME = "summary.json"
 
 
 class JsonlSink(Sink):
-    """Writes both files into `directory`, replacing those of an earlier run.
+    """Writes its files into `directory`, replacing those of an earlier run.
+
+    The earlier run's summary goes at once, so that it never stands beside frames that are not its own.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full (on construction and from every method).
@@ -37,16 +41,19 @@ class JsonlSink(Sink):
         folder = writable_directory(directory)
         self.frames_path = folder / FRAMES_NAME
         self.events_path = folder / EVENTS_NAME
+        self.summary_path = folder / SUMMARY_NAME
+        with output_errors(self.summary_path):
+            self.summary_path.unlink(missing_ok=True)
+        # Buffered by line: of a camera that stalls, the last frames must not wait for the next one.
         with output_errors(self.frames_path):
-            self._frames: IO[str] = self.frames_path.open("w", encoding="utf-8", newline="\n")
+            self._frames: IO[str] = self.frames_path.open("w", buffering=1, encoding="utf-8", newline="\n")
         try:
             with output_errors(self.events_path):
-                self._events: IO[str] = self.events_path.open("w", encoding="utf-8", newline="\n")
+                self._events: IO[str] = self.events_path.open("w", buffering=1, encoding="utf-8", newline="\n")
         except BaseException:
             self._frames.close()
             raise
         self._quoted: dict[str, str] = {}
-        self._flushed_s = time.monotonic()
 
     def push(self, result: Result) -> None:
         frame = result.frame
@@ -63,19 +70,16 @@ class JsonlSink(Sink):
             f'"is_anomaly": {"true" if result.is_anomaly else "false"}, "state": "{result.state}", '
             f'"latency_ms": {1e3 * result.latency_s:.3f}}}\n'
         )
-        now_s = time.monotonic()
         with output_errors(self.frames_path):
             self._frames.write(line)
-            if now_s - self._flushed_s >= _FLUSH_EVERY_S:
-                self._flushed_s = now_s
-                self._frames.flush()
 
     def event(self, event: Event) -> None:
-        with output_errors(self.frames_path):
-            self._frames.flush()
         with output_errors(self.events_path):
             self._events.write(json.dumps(event.to_json(), allow_nan=False) + "\n")
-            self._events.flush()
+            _sync(self._events)
+
+    def finish(self, summary: RunSummary) -> None:
+        write_json(self.summary_path, summary.to_json())
 
     def close(self) -> None:
         try:
@@ -90,6 +94,15 @@ class JsonlSink(Sink):
         for stream in (self._frames, self._events):
             with suppress(OSError):
                 stream.close()
+
+
+def _sync(stream: IO[str]) -> None:
+    try:
+        os.fsync(stream.fileno())
+    except OSError as error:
+        # Pipes and terminals have nothing to sync.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _number(value: float | None) -> str:

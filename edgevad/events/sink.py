@@ -9,6 +9,7 @@ from edgevad.events.event import Event
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
+    from edgevad.runtime.session import RunSummary
 
 __all__ = ["Sink"]
 
@@ -24,6 +25,9 @@ class Sink:
 
     def event(self, event: Event) -> None:
         """Take one finished event; called after `push` of the frame that showed it to be over."""
+
+    def finish(self, summary: RunSummary) -> None:
+        """Take what the run came to, after its last event; also of a run that failed (`RunSummary.error`)."""
 
     def close(self) -> None:
         """Finish the output. May be called twice."""

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from edgevad._files import atomic_file, write_json
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
+from edgevad.calibration.threshold import check_budget
 from edgevad.errors import EdgevadError, ModelError, OptionError
 from edgevad.model.config import ModelConfig
 from edgevad.model.trainer import TrainConfig
@@ -60,8 +61,7 @@ class Recipe:
     name: str = "model"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alarms_per_hour) and self.alarms_per_hour > 0):
-            raise OptionError(f"a budget of {self.alarms_per_hour} alarms per hour", expected="a number above 0")
+        check_budget(self.alarms_per_hour, self.window)
         for name, rate in (("sampling rate", self.sample_fps_hz), ("frame rate", self.fps_hz)):
             if rate is not None and not (math.isfinite(rate) and rate > 0):
                 raise OptionError(f"a {name} of {rate} Hz", expected="a number above 0")

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from edgevad import __version__
+from edgevad._allocator import keep_freed_memory
 from edgevad._files import writable_directory
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
 from edgevad.calibration import calibrate
 from edgevad.errors import EdgevadError, OptionError, TrainingError
-from edgevad.model.allocator import keep_freed_memory
 from edgevad.model.cache import CacheKey, FrameCache, remove_cache
 from edgevad.model.checkpoint import save_weights
 from edgevad.model.folder import ModelFolder, Recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -20,11 +21,13 @@ from edgevad.report.overlay import Annotator
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
 
-__all__ = ["VideoSink", "WindowSink"]
+__all__ = ["VideoSink", "WindowSink", "writable_rate_hz"]
 
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 _DISK_CHECK_FRAMES = 32
 _DISK_RESERVE_BYTES = 2_000_000
+_LARGEST_TIMEBASE = 65_535
+_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 0.01, 1000.0  # OpenCV takes less for 0, Matroska's clock ticks in ms
 
 
 class VideoSink(Sink):
@@ -44,11 +47,13 @@ class VideoSink(Sink):
                 expected=f"a name that ends in one of {', '.join(_CODECS)}",
             )
         writable_directory(self.path.parent)
-        if self.path.is_dir():
-            raise OutputError("a folder is in the way", where=self.path, expected="a file", fix="Choose another name")
-        self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
+        with output_errors(self.path):
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path))
+        # Not made of the video's own name, which may be as long as names can be.
+        self._part = self.path.with_name(f".edgevad.{os.getpid()}.{id(self):x}.part{self.path.suffix}")
         self._annotate = annotator
-        self._fps_hz = fps_hz
+        self._fps_hz = writable_rate_hz(fps_hz)
         self._writer: cv2.VideoWriter | None = None
         self._frames = 0
 
@@ -101,6 +106,16 @@ class VideoSink(Sink):
             raise OutputError(
                 "the disk is full", where=self.path, fix="Free some space or choose another output folder"
             )
+
+
+def writable_rate_hz(fps_hz: float) -> float:
+    """The rate next to `fps_hz` that a video file can hold: 0.01 to 1000 Hz.
+
+    MPEG-4 counts time in ticks of 16 bits, and OpenCV makes them of the rate's decimals: 29.97 fits, 66.6667 does not.
+    """
+    rate_hz = min(max(fps_hz, _LOWEST_RATE_HZ), _HIGHEST_RATE_HZ)
+    decimals = next(decimals for decimals in (3, 2, 1) if rate_hz * 10**decimals <= _LARGEST_TIMEBASE)
+    return round(rate_hz, decimals)
 
 
 class WindowSink(Sink):

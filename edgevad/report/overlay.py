@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgevad.bundle.manifest import Calibration
     from edgevad.runtime.pipeline import Result
 
-__all__ = ["Annotator"]
+__all__ = ["Annotator", "HeatScale", "runs_of"]
 
 MIN_WIDTH_PX = 320
 STRIP_PX = 56
@@ -68,7 +68,7 @@ class Annotator:
             points = np.stack([np.arange(x, x + len(rows), dtype=np.int32), rows], axis=1)
             cv2.polylines(strip, [points], isClosed=False, color=_PLAIN, thickness=1, lineType=cv2.LINE_AA)
             inside = np.array([flag for _, flag in self._scores])
-            for start, end in _runs(inside):
+            for start, end in runs_of(inside):
                 part = points[max(start - 1, 0) : end]
                 cv2.polylines(strip, [part], isClosed=False, color=_RED, thickness=2, lineType=cv2.LINE_AA)
         level = self._row(self._threshold, height)
@@ -141,8 +141,8 @@ def _blend_heat(picture: Image, heat: npt.NDArray[np.float32]) -> None:
     picture[:] = (picture + (colors.astype(np.float32) - picture) * alpha).astype(np.uint8)
 
 
-def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Half-open intervals in which `flags` is true."""
+def runs_of(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Half-open intervals of positions in which `flags` (N,) is true."""
     edges = np.flatnonzero(np.diff(np.r_[False, flags, False].astype(np.int8)))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 

@@ -15,6 +15,7 @@ from edgevad.evaluation.evaluate import Evaluation, SeriesName
 from edgevad.evaluation.labels import AMBIGUOUS, ANOMALY
 from edgevad.evaluation.metrics import curves
 from edgevad.evaluation.top_frames import TopFrame
+from edgevad.report.overlay import runs_of
 
 __all__ = ["plot_evaluation", "require_matplotlib"]
 
@@ -177,7 +178,7 @@ def _mark_segments(axis: Any, segment: npt.NDArray[np.int64]) -> None:
 
 
 def _shade(axis: Any, flags: npt.NDArray[np.bool_], **style: Any) -> None:
-    spans = [(first - 0.5, last - first + 1) for first, last in _runs(flags)]
+    spans = [(start - 0.5, end - start) for start, end in runs_of(flags)]
     if spans:
         axis.broken_barh(spans, (0, 1), transform=axis.get_xaxis_transform(), linewidth=0, **style)
 
@@ -218,12 +219,6 @@ def _strength(heatmap: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     peak = float(heatmap.max())
     share = heatmap / peak if peak > 0 else np.zeros_like(heatmap)
     return np.asarray(np.clip((share - 0.4) / 0.6, 0, 1), dtype=np.float32)
-
-
-def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last position of each stretch in which `flags` is true."""
-    edges = np.flatnonzero(np.diff(np.r_[False, flags, False].astype(np.int8)))
-    return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2)]
 
 
 def _plain(text: Any) -> None:

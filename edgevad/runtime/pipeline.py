@@ -26,7 +26,7 @@ __all__ = ["Pipeline", "Result", "State"]
 State = Literal["warm-up", "normal", "anomaly"]
 
 # Decoding speeds differ from frame to frame (key frames); this evens them out.
-READ_AHEAD_FRAMES = 8
+READ_AHEAD_BATCHES, BATCH_FRAMES = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,8 @@ class Pipeline:
         self._window = SlidingWindow(scorer.calibration.window)
         self._detector = EventDetector(self.hysteresis)
         self._is_live = source.is_live
-        self._reader = FrameReader(source, scorer.input, depth=1 if source.is_live else READ_AHEAD_FRAMES)
+        depth, batch = (1, 1) if source.is_live else (READ_AHEAD_BATCHES, BATCH_FRAMES)
+        self._reader = FrameReader(source, scorer.input, depth=depth, batch=batch)
 
     def __iter__(self) -> Iterator[Result]:
         """Raises SourceError where the source fails, BackendError where the engine does."""

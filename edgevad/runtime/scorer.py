@@ -70,7 +70,7 @@ class Scorer:
         score, is taken as it is. None keeps what there is.
 
         Raises:
-            OptionError: the budget is not positive, or the threshold not finite.
+            OptionError: the budget cannot be met with this window, or the threshold is not finite.
         """
         calibration = self.calibration
         if window is not None or alarms_per_hour is not None:

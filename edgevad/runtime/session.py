@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgevad.errors import EdgevadError
 from edgevad.events.event import Event
 from edgevad.events.sink import Sink
 from edgevad.runtime.latency import LatencyHistogram
@@ -35,6 +36,7 @@ class RunSummary:
         elapsed_s: how long the run took.
         event_count: events; the latest 1000 of them are in `events`.
         interrupted: somebody ended the run before its source did.
+        error: what ended the run before its time, None where nothing did.
     """
 
     bundle: str
@@ -52,11 +54,16 @@ class RunSummary:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     interrupted: bool = False
+    error: str | None = None
 
     @property
     def fps_hz(self) -> float:
         """Frames a second of elapsed time."""
         return self.frames / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def add(self, event: Event) -> None:
+        self.event_count += 1
+        self.events.append(event)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +81,7 @@ class RunSummary:
             "threshold": self.threshold,
             "alarms_per_hour": self.alarms_per_hour,
             "interrupted": self.interrupted,
+            "error": self.error,
             "event_count": self.event_count,
             "events": [event.to_json() for event in self.events],
         }
@@ -89,7 +97,8 @@ def run_session(
 ) -> RunSummary:
     """Run `pipeline` to its end, or for `max_frames`, and feed every sink; closing the sinks is up to the caller.
 
-    When the source or the engine fails, the open event is still closed and written before the error goes on.
+    When the source or the engine fails, the open event is still closed, and the sinks are told it and the summary so
+    far, before the error goes on.
     `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
     summary = RunSummary(
@@ -99,13 +108,36 @@ def run_session(
     try:
         with pipeline:
             _run(pipeline, sinks, summary, max_frames)
-    finally:
+    except BaseException as error:
+        summary.error = str(error) or type(error).__name__
         summary.elapsed_s = time.monotonic() - started_s
-        _tell(pipeline.finish(), sinks, summary)
+        _conclude(pipeline, sinks, summary)
+        raise
+    summary.elapsed_s = time.monotonic() - started_s
+    failure = _conclude(pipeline, sinks, summary)
+    if failure is not None:
+        raise failure
+    return summary
+
+
+def _conclude(pipeline: Pipeline, sinks: Sequence[Sink], summary: RunSummary) -> EdgevadError | None:
+    """Close the open event, fill in the summary, tell every sink; return the first failure among these, if any."""
     source = pipeline.source
     summary.skip_reasons = dict(_reasons(source.skip_reasons))
     summary.skipped, summary.dropped = source.skipped, source.dropped
-    return summary
+    event = pipeline.finish()
+    if event is not None:
+        summary.add(event)
+    failure: EdgevadError | None = None
+    for sink in sinks:
+        try:
+            if event is not None:
+                sink.event(event)
+            sink.finish(summary)
+        except EdgevadError as error:
+            # One sink that cannot go on must not cost the others their end.
+            failure = failure or error
+    return failure
 
 
 def _run(pipeline: Pipeline, sinks: Sequence[Sink], summary: RunSummary, max_frames: int | None) -> None:
@@ -136,16 +168,9 @@ def _feed(result: Result, sinks: Sequence[Sink], summary: RunSummary) -> None:
     for sink in sinks:
         sink.push(result)
     if result.event is not None:
-        _tell(result.event, sinks, summary)
-
-
-def _tell(event: Event | None, sinks: Sequence[Sink], summary: RunSummary) -> None:
-    if event is None:
-        return
-    summary.event_count += 1
-    summary.events.append(event)
-    for sink in sinks:
-        sink.event(event)
+        summary.add(result.event)
+        for sink in sinks:
+            sink.event(result.event)
 
 
 def _reasons(reasons: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from edgevad.sources.listing import natural_key
 from edgevad.sources.live import LiveSource
 from edgevad.sources.opencv import cv2, has_gstreamer
 
-__all__ = ["STREAM_SCHEMES", "open_camera", "open_pipeline", "open_stream"]
+__all__ = ["STREAM_SCHEMES", "open_camera", "open_pipeline", "open_stream", "without_password"]
 
 STREAM_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 
@@ -55,7 +55,7 @@ def open_stream(url: str, *, gap_s: float = 1.0, timeout_s: float = 5.0) -> Live
         SourceNotFoundError: nobody answers there, or it is no video stream.
     """
     scheme = url.partition("://")[0].lower()
-    name = _without_password(url)
+    name = without_password(url)
     if scheme not in STREAM_SCHEMES:
         raise OptionError(
             f"streams of kind {scheme}:// are not supported", where=name, expected=f"one of {', '.join(STREAM_SCHEMES)}"
@@ -83,7 +83,7 @@ def open_pipeline(pipeline: str, *, gap_s: float = 1.0, timeout_s: float = 5.0) 
         SourceError: this OpenCV was built without GStreamer.
         SourceUnreadableError: GStreamer refuses the pipeline, or it gives no frame.
     """
-    name = _without_password(pipeline)
+    name = without_password(pipeline)
     if not has_gstreamer():
         raise SourceError(
             f"GStreamer pipelines need an OpenCV built with GStreamer; this one ({cv2.__version__}) is not",
@@ -101,7 +101,7 @@ def open_pipeline(pipeline: str, *, gap_s: float = 1.0, timeout_s: float = 5.0) 
     return _live(capture, name=name, kind="pipeline", gap_s=gap_s, timeout_s=timeout_s)
 
 
-def _without_password(address: str) -> str:
+def without_password(address: str) -> str:
     return re.sub(r"//[^/\s]*@", "//***@", address)
 
 

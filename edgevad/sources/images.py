@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from edgevad.sources.frame import Frame
@@ -23,15 +23,18 @@ class ImagesSource(Source):
 
     def __init__(self, files: Sequence[Path], *, name: str, fps_hz: float | None = None, gap_s: float = 1.0) -> None:
         super().__init__(name, kind="images")
-        self._files = tuple(files)
+        self._files_in_order = tuple(files)
         self._fps_hz = fps_hz or DEFAULT_IMAGES_FPS_HZ
         self._gap_s = gap_s
-        self.frame_count_hint = len(self._files)
+        self.frame_count_hint = len(self._files_in_order)
         self.fps_hint_hz = self._fps_hz
+
+    def _files(self) -> Iterable[Path]:
+        return self._files_in_order
 
     def _frames(self) -> Generator[Frame, None, None]:
         segments = SegmentCounter(self._gap_s, 1 / self._fps_hz)
-        for index, file in enumerate(self._files):
+        for index, file in enumerate(self._files_in_order):
             self.positions = index + 1
             try:
                 image = read_image(file)

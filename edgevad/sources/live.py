@@ -77,7 +77,8 @@ class LiveSource(Source):
         self._thread.join(_JOIN_S)
 
     def _frames(self) -> Generator[Frame, None, None]:
-        segments = SegmentCounter(self._gap_s)
+        period_s = 1 / self.fps_hint_hz if self.fps_hint_hz else None
+        segments = SegmentCounter(self._gap_s, period_s, follow=True)
         while True:
             with self._fresh:
                 self._fresh.wait_for(self._has_news, self._timeout_s)

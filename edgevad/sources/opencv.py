@@ -86,12 +86,35 @@ def has_gstreamer() -> bool:
 def _refuse_damaged(data: bytes) -> None:
     # Older OpenCV fills the missing part of a cut-off image with gray and says nothing: an anomaly of our own making.
     if data.startswith(b"\xff\xd8"):
-        if data.rfind(b"\xff\xd9") < 0:
+        scan = _jpeg_scan_start(data)
+        if scan < 0 or data.find(b"\xff\xd9", scan) < 0:
             raise BadImageError("image cut off")
     elif data.startswith(_PNG_SIGNATURE):
         _refuse_damaged_png(data)
     elif data.startswith(b"BM") and int.from_bytes(data[2:6], "little") > len(data):
         raise BadImageError("image cut off")
+
+
+def _jpeg_scan_start(data: bytes) -> int:
+    """Where the first scan of a JPEG starts, -1 if it has none.
+
+    Its header is walked, not searched: it may hold a thumbnail, which is a whole JPEG with scan and end of its own.
+    What phones append (more images, a short film) is behind the first end of image and does not matter.
+    """
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return data.rfind(b"\xff\xda")  # not as the standard has it; decoders may cope all the same
+        marker = data[position + 1]
+        if marker == 0xDA:
+            return position
+        if marker == 0xFF:  # padding
+            position += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these have no length
+            position += 2
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return -1
 
 
 def _refuse_damaged_png(data: bytes) -> None:

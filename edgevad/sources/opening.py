@@ -11,12 +11,15 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
+from edgevad.sources.chain import ChainSource
 from edgevad.sources.listing import Listing, is_image, list_folder, natural_key, sort_out
+from edgevad.sources.members import Members
 from edgevad.sources.source import Source
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ __all__ = ["SourceSpec", "open_source"]
 SourceSpec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _MEDIA = "images, videos, a Donkeycar tub, or folders of them"
+
+
+_LARGEST_CAMERA = 99  # a larger number is rather the name of a file or folder, often a date
 
 
 @dataclass(frozen=True)
@@ -49,20 +55,20 @@ def open_source(
 
     `spec` is one of, or a list of recordings among them (see `ChainSource`):
 
-    - "0", "/dev/video0": a camera;
+    - "0", "/dev/video0": a camera (above 99 a file or folder of that name comes first);
     - "rtsp://user:password@host/path", "http://…": a network stream;
     - "v4l2src ! videoconvert ! appsink": a GStreamer pipeline, known by its " ! ";
     - a video file, or an image;
     - a Donkeycar tub, v1 or v2;
     - a folder of images, or of videos, or of such folders and tubs: each sub-folder is a segment, in natural order
-      (2 before 10); hidden files are ignored;
+      (2 before 10); hidden files are ignored; members that cannot be read are skipped and counted;
     - "frames/*.jpg", "drives/**/*.mp4": a glob, in natural order; the images of one folder are one sequence. Images
       that are listed one by one count as such a glob too, which is what an unquoted glob becomes in a shell.
 
     Args:
         fps_hz: frame rate of recordings without a clock of their own: images (default 10), tubs without times
             (default 20), videos whose container states no rate (default 30). Asked of cameras.
-        gap_s: a longer gap between two frames, or three nominal frame periods if that is more, starts a new segment.
+        gap_s: a longer gap between two frames, or three frame periods if that is more, starts a new segment.
         include_deleted: read the records that a tub marks as deleted, too.
         timeout_s: how long a live source may give no frame before it is called lost.
 
@@ -108,17 +114,35 @@ def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
 
 def _live_opener(text: str, options: _Options) -> Callable[[], LiveSource] | None:
     """How to open `text` if it is a camera index, a stream or a pipeline."""
-    is_index, is_pipeline, is_stream = text.isascii() and text.isdigit(), " ! " in text, "://" in text
+    is_index = text.isascii() and text.isdigit() and len(text) < 10
+    is_pipeline, is_stream = " ! " in text, "://" in text
     if not (is_index or is_pipeline or is_stream):
         return None
-    from edgevad.sources.camera import open_camera, open_pipeline, open_stream
+    from edgevad.sources.camera import open_pipeline, open_stream
 
     gap_s, timeout_s = options.gap_s, options.timeout_s
     if is_index:
-        return lambda: open_camera(int(text), fps_hz=options.fps_hz, gap_s=gap_s, timeout_s=timeout_s)
+        is_name = os.path.lexists(text)
+        if is_name and int(text) > _LARGEST_CAMERA:
+            return None
+        return lambda: _open_camera_index(text, options, is_name=is_name)
     if is_pipeline:
         return lambda: open_pipeline(text, gap_s=gap_s, timeout_s=timeout_s)
     return lambda: open_stream(text, gap_s=gap_s, timeout_s=timeout_s)
+
+
+def _open_camera_index(index: str, options: _Options, *, is_name: bool) -> LiveSource:
+    """`is_name`: there is a file or folder called `index`, too, which may have been meant."""
+    from edgevad.sources.camera import open_camera
+
+    try:
+        return open_camera(int(index), fps_hz=options.fps_hz, gap_s=options.gap_s, timeout_s=options.timeout_s)
+    except SourceError as error:
+        if not is_name:
+            raise
+        advice = f"For the file or folder of that name write ./{index}"
+        fix = f"{error.fix}. {advice}" if error.fix else advice
+        raise type(error)(error.what, where=error.where, expected=error.expected, fix=fix) from None
 
 
 def _mode_of(path: Path) -> int | None:
@@ -151,24 +175,30 @@ def _open_folder(folder: Path, options: _Options, *, listing: Listing | None = N
     if listing.images:
         return _images(listing.images, str(folder), options)
     if listing.videos:
-        return _chain([_video(video, options) for video in listing.videos], str(folder), "folder")
-    members = _open_folders(listing.folders, options)
-    if not members:
+        source = _open_members(listing.videos, options).chained(str(folder), "folder")
+    else:
+        source = _open_members(listing.folders, options).chained(str(folder), "folder")
+    if source is None:
         what = "the folder is empty" if not any(folder.iterdir()) else "the folder holds nothing to read"
         raise SourceUnreadableError(what, where=folder, expected=_MEDIA)
-    return _chain(members, str(folder), "folder")
+    return source
 
 
-def _open_folders(folders: Iterable[Path], options: _Options) -> list[Source]:
-    """The folders that hold something themselves; a whole tree is not searched."""
+def _open_members(paths: Iterable[Path], options: _Options) -> Members:
+    """The videos among `paths`, and the folders that hold something themselves; a whole tree is not searched."""
+    members = Members()
+    for path in paths:
+        members.add(path, partial(_open_subfolder if path.is_dir() else _video, path, options))
+    return members
+
+
+def _open_subfolder(folder: Path, options: _Options) -> Source | None:
     from edgevad.sources.tub import tub_version
 
-    members = []
-    for folder in folders:
-        listing = list_folder(folder)
-        if listing.images or listing.videos or tub_version(folder) is not None:
-            members.append(_open_folder(folder, options, listing=listing))
-    return members
+    listing = list_folder(folder)
+    if listing.images or listing.videos or tub_version(folder) is not None:
+        return _open_folder(folder, options, listing=listing)
+    return None
 
 
 def _open_glob(pattern: str, options: _Options) -> Source:
@@ -177,14 +207,13 @@ def _open_glob(pattern: str, options: _Options) -> Source:
     _refuse_mixture(listing, pattern, pattern + ".mp4")
     if listing.images:
         return _chain(_image_sequences(listing.images, options), pattern, "glob")
-    members: list[Source] = []
-    for path in sorted((*listing.videos, *listing.folders), key=lambda path: natural_key(str(path))):
-        members += _open_folders([path], options) if path in listing.folders else [_video(path, options)]
-    if not members:
+    paths = sorted((*listing.videos, *listing.folders), key=lambda path: natural_key(str(path)))
+    source = _open_members(paths, options).chained(pattern, "glob")
+    if source is None:
         if found:
             raise SourceUnreadableError("nothing it matches can be read", where=pattern, expected=_MEDIA)
         raise SourceNotFoundError("nothing matches", where=pattern)
-    return _chain(members, pattern, "glob")
+    return source
 
 
 def _open_list(items: Sequence[tuple[str, bool]], options: _Options) -> Source:
@@ -199,7 +228,11 @@ def _open_list(items: Sequence[tuple[str, bool]], options: _Options) -> Source:
             continue
         for text, is_path in group:
             if (not is_path and _live_opener(text, options) is not None) or text.startswith("/dev/video"):
-                raise SourceError("a live source never ends, so it cannot be one of several", where=text)
+                fix = f"For the file or folder of that name write ./{text}" if os.path.lexists(text) else None
+                from edgevad.sources.camera import without_password
+
+                shown = without_password(text)
+                raise SourceError("a live source never ends, so it cannot be one of several", where=shown, fix=fix)
             members.append(_open_one(text, options, is_path=is_path))
     names = [member.name for member in members]
     return _chain(members, ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more", "list")
@@ -238,6 +271,4 @@ def _video(path: Path, options: _Options) -> Source:
 
 
 def _chain(members: list[Source], name: str, kind: str) -> Source:
-    from edgevad.sources.chain import ChainSource
-
     return members[0] if len(members) == 1 else ChainSource(members, name=name, kind=kind)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Generator, Mapping
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing, suppress
+from os.path import samestat
+from pathlib import Path
+from statistics import median_low
 from types import TracebackType
 from typing import TypeVar
 
 from edgevad.errors import SourceError, SourceUnreadableError
 from edgevad.sources.frame import Frame
 
-__all__ = ["SegmentCounter", "Source"]
+__all__ = ["SegmentCounter", "Source", "printable"]
+
+_STEPS_KEPT = 15
 
 _SourceT = TypeVar("_SourceT", bound="Source")
 
@@ -37,7 +42,7 @@ class Source(ABC):
     is_live: bool = False
 
     def __init__(self, name: str, *, kind: str) -> None:
-        self.name = name
+        self.name = printable(name)
         self.kind = kind
         self.frame_count_hint: int | None = None
         self.fps_hint_hz: float | None = None
@@ -89,6 +94,25 @@ class Source(ABC):
         self.dropped = self.positions = self._deleted = 0
         self._skip_reasons.clear()
 
+    def reads(self, path: Path) -> bool:
+        """Whether `path` is a file that this source reads, under whatever name; False for live sources.
+
+        Asked before `path` is written: a recording must not be replaced by what is made of it.
+        """
+        try:
+            asked = path.stat()
+        except (OSError, ValueError):  # what is not there is not read
+            return False
+        for file in self._files():
+            with suppress(OSError, ValueError):
+                if samestat(asked, file.stat()):
+                    return True
+        return False
+
+    def _files(self) -> Iterable[Path]:
+        """The files a recording consists of."""
+        return ()
+
     @abstractmethod
     def _frames(self) -> Generator[Frame, None, None]:
         """One pass from the first frame; opens what it needs and releases it in its own `finally`."""
@@ -124,21 +148,36 @@ class Source(ABC):
             self._pass = None
 
 
+def printable(text: str) -> str:
+    """`text` with a replacement character for every byte of a file name that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class SegmentCounter:
     """Numbers the segments of one recording from its timestamps.
 
     A new segment starts where time goes backwards or leaps by more than `gap_s`; slow recordings (nominal frame period
-    `period_s`) are given three of their own periods before that is called a gap.
+    `period_s`) are given three of their own periods before that is called a gap. With `follow`, three of the median
+    period of the last frames will do as well: for sources that state no rate, or do not keep to it.
     """
 
-    def __init__(self, gap_s: float, period_s: float | None = None) -> None:
+    def __init__(self, gap_s: float, period_s: float | None = None, *, follow: bool = False) -> None:
         self._gap_ns = round(max(gap_s, 3 * (period_s or 0.0)) * 1e9)
+        self._follow = follow
+        # The stated period comes first, so that a source which states one is not believed slow after a single leap.
+        self._steps_ns = deque([round(period_s * 1e9)] if period_s else [], maxlen=_STEPS_KEPT)
         self._last_ns: int | None = None
         self._segment = 0
 
     def segment_at(self, timestamp_ns: int) -> int:
         """The segment of the next frame, taken at `timestamp_ns`."""
-        if self._last_ns is not None and not 0 <= timestamp_ns - self._last_ns <= self._gap_ns:
+        if self._last_ns is not None and self._is_gap(timestamp_ns - self._last_ns):
             self._segment += 1
         self._last_ns = timestamp_ns
         return self._segment
+
+    def _is_gap(self, step_ns: int) -> bool:
+        if step_ns <= 0 or not self._follow:
+            return not 0 <= step_ns <= self._gap_ns
+        self._steps_ns.append(step_ns)
+        return step_ns > max(self._gap_ns, 3 * median_low(self._steps_ns))

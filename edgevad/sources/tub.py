@@ -6,7 +6,7 @@ import json
 import os
 import re
 import statistics
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -43,7 +43,7 @@ class TubSource(Source):
 
     `Frame.index` is the position among all records of the tub. Records that Donkeycar's tools marked as deleted
     (`deleted_indexes` of v2, `exclude.json` of v1) are left out and counted in `deleted`, unless `include_deleted`.
-    Records without a time follow the last timed one at `fps_hz` (default 20).
+    Records without a time follow the last timed one at `fps_hz` (default: the median rate of the others, or 20).
 
     Raises:
         SourceUnreadableError: on construction, when the manifest or a catalog is missing or broken as a whole.
@@ -57,13 +57,20 @@ class TubSource(Source):
         self._records = _read_v2(folder) if version == 2 else _read_v1(folder)
         if not self._records:
             raise SourceUnreadableError("the tub holds no records", where=folder)
+        self._folder = folder
         self._gap_s = gap_s
         self._include_deleted = include_deleted
         times = [record.timestamp_ns for record in self._records if record.timestamp_ns is not None]
         steps = [after - before for before, after in pairwise(times) if after > before]
-        self.fps_hint_hz = 1e9 / statistics.median(steps) if steps else fps_hz or DEFAULT_TUB_FPS_HZ
-        self._period_s = 1 / (fps_hz or DEFAULT_TUB_FPS_HZ)
+        rate_hz = 1e9 / statistics.median(steps) if steps else fps_hz or DEFAULT_TUB_FPS_HZ
+        self.fps_hint_hz = rate_hz
+        self._period_s = 1 / rate_hz
+        self._untimed_step_ns = round(1e9 / (fps_hz or rate_hz))
         self.frame_count_hint = sum(include_deleted or not record.deleted for record in self._records)
+
+    def _files(self) -> Iterable[Path]:
+        yield from self._folder.glob("*")  # manifest and catalogs, or the record files
+        yield from (record.image for record in self._records if record.image is not None)
 
     def _frames(self) -> Generator[Frame, None, None]:
         segments = SegmentCounter(self._gap_s, self._period_s)
@@ -83,7 +90,7 @@ class TubSource(Source):
             except BadImageError as error:
                 self._skip_reasons[str(error)] += 1
                 continue
-            timestamp_ns = timed_ns + round((index - timed_index) * self._period_s * 1e9)
+            timestamp_ns = timed_ns + (index - timed_index) * self._untimed_step_ns
             yield Frame(image, index, timestamp_ns, self.name, segments.segment_at(timestamp_ns))
 
 

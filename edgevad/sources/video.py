@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,13 +19,18 @@ DEFAULT_VIDEO_FPS_HZ = 30.0
 # These store a list of their frames; elsewhere the count is only the duration times a nominal rate.
 _EXACT_COUNT_SUFFIXES = frozenset({".avi", ".m4v", ".mov", ".mp4"})
 
+# Up to this size a second decoding thread costs more in handing over than it decodes, and the model wants the core.
+SMALL_PIXELS = 640 * 360
+
 
 class VideoSource(Source):
     """A video file that OpenCV can decode, timed by its container.
 
     Where the container's time does not advance (raw H.264, broken indexes), frames follow each other at its nominal
-    rate, or at `fps_hz` where it states none (default 30). A file that ends before the frames it announces gives what
-    there is and counts the rest as skipped; `positions` does not count those, for the file does not hold them.
+    rate, or at `fps_hz` where it states none (default 30). Where it goes back by more than three of these periods
+    (recordings joined in one file), a new segment starts and goes on from there. A file that ends before the frames it
+    announces gives what there is and counts the rest as skipped; `positions` does not count those, for the file does
+    not hold them.
 
     Raises:
         SourceUnreadableError: on construction, when not even the first frame can be decoded.
@@ -35,10 +40,13 @@ class VideoSource(Source):
         super().__init__(str(path), kind="video")
         self._path = path
         self._gap_s = gap_s
+        self._is_small = False
         capture = self._open()
         try:
             if not capture.read()[0]:
                 raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
+            pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            self._is_small = 0 < pixels <= SMALL_PIXELS
             rate_hz, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         finally:
             capture.release()
@@ -47,17 +55,27 @@ class VideoSource(Source):
         self._period_s = 1 / (self.fps_hint_hz or fps_hz or DEFAULT_VIDEO_FPS_HZ)
 
     def _open(self) -> cv2.VideoCapture:
+        try:
+            str(self._path).encode()
+        except UnicodeEncodeError:  # OpenCV crashes on it
+            raise SourceUnreadableError("its name is not valid UTF-8", where=self._path, fix="Rename it") from None
         known = cv2.videoio_registry.getBackends()
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in known else cv2.CAP_ANY)
+        if cv2.CAP_FFMPEG in known:
+            options = [cv2.CAP_PROP_N_THREADS, 1] if self._is_small else []
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, options)
+        else:
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_ANY)
         if not capture.isOpened():
             capture.release()
             raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
         return capture
 
+    def _files(self) -> Iterable[Path]:
+        return (self._path,)
+
     def _frames(self) -> Generator[Frame, None, None]:
         segments = SegmentCounter(self._gap_s, self._period_s)
-        period_ns = round(self._period_s * 1e9)
-        last_ns = -period_ns
+        clock = _Clock(round(self._period_s * 1e9))
         index = 0
         capture = self._open()
         try:
@@ -65,11 +83,7 @@ class VideoSource(Source):
                 ok, image = capture.read()
                 if not ok:
                     break
-                position_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
-                timestamp_ns = round(position_ms * 1e6) if math.isfinite(position_ms) else -1
-                if timestamp_ns <= last_ns or timestamp_ns < 0:
-                    timestamp_ns = last_ns + period_ns
-                last_ns = timestamp_ns
+                timestamp_ns = clock.timestamp_at(capture.get(cv2.CAP_PROP_POS_MSEC))
                 self.positions = index + 1
                 yield Frame(bgr_from(image), index, timestamp_ns, self.name, segments.segment_at(timestamp_ns))
                 index += 1
@@ -77,7 +91,7 @@ class VideoSource(Source):
             raise SourceUnreadableError(f"OpenCV gave up at frame {index} ({error})", where=self._path) from error
         finally:
             capture.release()
-        self._count_missing(index, last_ns / 1e9 + self._period_s)
+        self._count_missing(index, clock.recorded_ns / 1e9)
 
     def _count_missing(self, frames: int, duration_s: float) -> None:
         if self.frame_count_hint is None:
@@ -86,6 +100,36 @@ class VideoSource(Source):
         missing_s = self.frame_count_hint * self._period_s - duration_s
         if missing > 2 and (self._path.suffix.lower() in _EXACT_COUNT_SUFFIXES or missing_s > 1.0):
             self._skip_reasons["announced by the file but not in it (cut off?)"] = missing
+
+
+class _Clock:
+    """Timestamps from the positions a container states: never the same twice, never back by a little.
+
+    Attributes:
+        recorded_ns: how long the recording is up to and including the last frame.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self._last_ns = -period_ns
+        self._furthest_ns = 0  # that the container stated since it last went back
+        self.recorded_ns = 0
+
+    def timestamp_at(self, position_ms: float) -> int:
+        """The time of the next frame, in ns, of which the container says that it is at `position_ms`."""
+        timestamp_ns = round(position_ms * 1e6) if math.isfinite(position_ms) and position_ms >= 0 else None
+        following_ns = self._last_ns + self._period_ns
+        if timestamp_ns is None:
+            timestamp_ns = following_ns
+        elif timestamp_ns < self._furthest_ns - 3 * self._period_ns:
+            self._furthest_ns = timestamp_ns
+            self._last_ns = timestamp_ns - self._period_ns
+        else:
+            self._furthest_ns = max(self._furthest_ns, timestamp_ns)
+            timestamp_ns = timestamp_ns if timestamp_ns > self._last_ns else following_ns
+        self.recorded_ns += timestamp_ns - self._last_ns
+        self._last_ns = timestamp_ns
+        return timestamp_ns
 
 
 def _why_unreadable(path: Path) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -119,3 +120,22 @@ def test_a_bundle_that_does_not_hold_together_is_not_written(
         )
     assert Bundle.open(copy).manifest.name == "tiny"
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+
+
+def test_a_name_that_cannot_be_looked_at_is_one_error(copy: Path) -> None:
+    with pytest.raises(BundleError, match=r"x: cannot be read \(File name too long\)"):
+        Bundle.open(copy / ("x" * 300))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["y" * 300] = "0"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"y: cannot be read"):
+        Bundle.open(copy)
+
+
+def test_a_folder_that_may_not_be_searched_is_one_error(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(BundleError, match=r"bundle: cannot be read \(Permission denied\)"):
+        Bundle.open(copy)

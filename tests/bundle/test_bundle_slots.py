@@ -105,3 +105,9 @@ def test_a_home_that_cannot_be_written_is_one_error(
     monkeypatch.setenv("EDGEVAD_HOME", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="a file is in the way"):
         activate(tiny_bundle)
+
+
+def test_a_home_that_cannot_be_looked_at_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEVAD_HOME", str(tmp_path / ("x" * 300)))
+    with pytest.raises(BundleError, match="cannot be read"):
+        active_bundle()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgevad.calibration import calibrate
-from edgevad.calibration.threshold import block_maxima, tail_level, windowed_scores
+from edgevad.calibration.threshold import block_maxima, check_budget, tail_level, windowed_scores
 from edgevad.errors import OptionError
 from edgevad.runtime.window import WindowSpec
 
@@ -101,3 +101,12 @@ def test_short_and_still_recordings_get_a_finite_threshold(count: int) -> None:
 def test_a_senseless_budget_is_refused(budget: float) -> None:
     with pytest.raises(OptionError, match="alarms per hour"):
         calibrate(noise(100), clock(100), np.zeros(100, int), WindowSpec(), budget)
+
+
+@pytest.mark.parametrize(("length_s", "most"), [(0.0, 900.0), (1.0, 900.0), (3.0, 300.0), (3600.0, 0.25)])
+def test_a_budget_beyond_what_blocks_can_express_is_refused(length_s: float, most: float) -> None:
+    window = WindowSpec("mean", length_s)
+    check_budget(most, window)
+    assert calibrate(noise(100), clock(100), np.zeros(100, int), window, most).alarms_per_hour == most
+    with pytest.raises(OptionError, match=rf"too large for a window of .* s; expected {most:g} or less"):
+        calibrate(noise(100), clock(100), np.zeros(100, int), window, most * 1.01)

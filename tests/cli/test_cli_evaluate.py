@@ -114,6 +114,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ((tiny_bundle, tiny_video, "--labels", short), "labels for 80 frames, but "),
         ((tiny_bundle, tiny_video, "--labels", tmp_path / "none.csv"), "none.csv: no such file"),
         ((tmp_path, tiny_video, "--labels", labels), "neither a model nor a bundle"),
+        ((tmp_path / ("x" * 300), tiny_video, "--labels", labels), "x: cannot be read (File name too long)"),
         ((tiny_bundle, tmp_path / "none.mp4", "--labels", labels), "none.mp4: no such file or folder"),
         ((tiny_bundle, tiny_video, "--labels", labels, "--out", tmp_path / "file"), "a file is in the way"),
         ((tiny_bundle, tiny_video, "--labels", labels, "--window", "max"), "unknown window 'max'"),
@@ -154,3 +155,22 @@ def test_a_folder_that_cannot_be_written(
     locked.mkdir(mode=0o500)
     assert run(monkeypatch, tiny_bundle, tiny_video, "--labels", labels, "--out", locked / "out") == 2
     assert "permission denied" in capsys.readouterr().err
+
+
+def test_labels_that_judge_no_frame_leave_everything_undefined(
+    tiny_motion_bundle: Path,
+    tiny_video: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # The only frames with a clear label are the first of their segment, before the model can score.
+    ambiguous = tmp_path / "ambiguous.csv"
+    rows = ["0,2,0", "1,0,1", *(f"{k},1,1" for k in range(2, 120))]
+    ambiguous.write_text("frame,level,segment\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    assert run(monkeypatch, tiny_motion_bundle, tiny_video, "--labels", ambiguous, "--out", out) == 0
+    printed, err = capsys.readouterr()
+    assert err == ""
+    assert "precision n/a, recall n/a, F1 n/a" in printed
+    assert json.loads((out / "metrics.json").read_text())["series"]["window"]["auroc"] is None

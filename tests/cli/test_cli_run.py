@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -116,12 +117,87 @@ def test_bad_input_is_one_line_each(run, tiny_bundle: Path, tiny_video: Path, tm
     refused(run("--source", tiny_video, *bundle, "--alarms-per-hour", 0), "alarms per hour")
     refused(run("--source", tiny_video, *bundle, "--save", tmp_path / "x.txt"), ".txt")
     refused(run("--source", tiny_video, *bundle, "--threads", 0), "0 threads")
+    refused(run("--source", tiny_video, *bundle, "--window-s", 1e9), "window of 1000000000.0 s")
+    refused(run("--source", tiny_video, *bundle, "--alarms-per-hour", 1e6), "expected 900 or less")
+    refused(run("--source", tiny_video, "--bundle", tmp_path / ("x" * 300)), "cannot be read")
     (tmp_path / "file").write_text("x")
     refused(run("--source", tiny_video, *bundle, "--out", tmp_path / "file"), "a file is in the way")
     ones = tmp_path / "ones"
     ones.mkdir()
     cv2.imwrite(str(ones / "0.png"), np.zeros((1, 1, 3), np.uint8))
     refused(run("--source", ones, *bundle, "--quiet"), "1x1 pixels")
+
+
+@pytest.mark.parametrize("kind", ["itself", "link", "in a folder"])
+def test_a_recording_is_never_replaced_by_its_annotated_video(
+    run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path, kind: str
+) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "drives"
+    folder.mkdir()
+    video = Path(shutil.copy(tiny_video, folder / "1.mp4"))
+    shutil.copy(tiny_video, folder / "2.mp4")
+    before = video.read_bytes()
+    save = video
+    if kind == "link":
+        save = tmp_path / "link.mp4"
+        save.symlink_to(video)
+    out = tmp_path / "out"
+    source = folder if kind == "in a folder" else video
+    outcome = run("--source", source, "--bundle", tiny_bundle, "--save", save, "--out", out)
+    refused(outcome, f"{save}: the recording to be scored", "Choose another name for --save")
+    assert video.read_bytes() == before
+    assert not out.exists()
+    new = folder / "annotated.mp4"
+    assert run("--source", source, "--bundle", tiny_bundle, "--save", new, "--quiet", "--max-frames", 5)[0] == 0
+    assert new.exists()
+
+
+def test_the_password_of_a_stream_is_shown_nowhere(
+    run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(cv2, "VideoCapture", partial(_local_capture, cv2.VideoCapture, tiny_video))
+    address = "rtsp://me:secret@127.0.0.1:1/stream"
+    common = ("--source", address, "--bundle", tiny_bundle, "--max-frames", 3)
+    code, table, err = run(*common, "--out", tmp_path)
+    assert code == 0
+    code, printed, more = run(*common, "--json")
+    assert code == 0
+    files = "".join(file.read_text() for file in tmp_path.iterdir())
+    assert "secret" not in table + err + printed + more + files
+    assert json.loads(printed)["sources"] == ["rtsp://***@127.0.0.1:1/stream"]
+    assert json.loads((tmp_path / "summary.json").read_text())["sources"] == ["rtsp://***@127.0.0.1:1/stream"]
+
+
+def _local_capture(capture: type[cv2.VideoCapture], video: Path, *_: object) -> cv2.VideoCapture:
+    """What opens `video`, whatever it was asked to open."""
+    return capture(str(video))
+
+
+def test_a_failed_run_says_so_in_its_summary(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    many = ("--source", tiny_video, "--bundle", tiny_bundle, "--out", tmp_path, "--quiet")
+    assert run(*many)[0] == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["error"] is None
+    images = tmp_path / "images"
+    images.mkdir()
+    for k, size in enumerate([64, 64, 64, 1]):
+        cv2.imwrite(str(images / f"{k}.png"), np.full((size, size, 3), 100, np.uint8))
+
+    refused(run("--source", images, "--bundle", tiny_bundle, "--out", tmp_path, "--quiet"), "1x1 pixels")
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert "1x1 pixels" in summary["error"]
+    assert summary["frames"] == 3
+    assert len((tmp_path / "frames.jsonl").read_text().splitlines()) == 3
+
+
+def test_options_that_are_refused_leave_earlier_results_alone(
+    run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    common = ("--source", tiny_video, "--bundle", tiny_bundle, "--out", tmp_path, "--quiet")
+    assert run(*common)[0] == 0
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    refused(run(*common, "--save", tmp_path / "x.txt"), ".txt")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_changed_bundle_is_one_line(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

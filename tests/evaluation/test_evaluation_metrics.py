@@ -138,3 +138,11 @@ def test_centred_mean_of_one_second_at_ten_hertz_takes_nine_frames() -> None:
 
 def test_centred_mean_of_nothing() -> None:
     assert np.isnan(centred_mean(np.full(3, NAN), np.arange(3), one_segment(3), 1.0)).all()
+
+
+@pytest.mark.parametrize(("score", "level"), [((), ()), ((NAN, NAN), (0, 2)), ((1.0, 2.0), (1, 1))])
+def test_where_no_frame_is_judged_everything_is_undefined(score: tuple[float, ...], level: tuple[int, ...]) -> None:
+    found = detection(np.ones(len(score), np.bool_), np.array(score), levels(*level))
+    assert (found.precision, found.recall, found.f1, found.false_positive_rate) == (None, None, None, None)
+    metrics = series_metrics(np.array(score), levels(*level), one_segment(len(score)))
+    assert (metrics.frames, metrics.auroc, metrics.best_f1) == (0, None, None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from edgevad.errors import OutputError
 from edgevad.events import Event, JsonlSink
 from edgevad.runtime.pipeline import Result
+from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -48,25 +50,56 @@ def test_every_frame_and_event_is_one_line_of_json(tmp_path: Path) -> None:
     assert event == {**EVENT.to_json(), "duration_s": 1e-8}
 
 
-def test_events_are_on_disk_at_once_and_the_frames_before_them_too(tmp_path: Path) -> None:
+def test_every_line_is_there_at_once_and_events_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def watched(handle: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink().name, os.fstat(handle).st_size))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
     with JsonlSink(tmp_path) as sink:
-        sink.push(result(0, 1.0))
+        for k in range(3):
+            sink.push(result(k, 1.0))
+            # The camera may stall after any frame: nothing waits for the next one.
+            assert len(sink.frames_path.read_text().splitlines()) == k + 1
+        assert synced == []
         sink.event(EVENT)
         assert len(sink.events_path.read_text().splitlines()) == 1
-        assert len(sink.frames_path.read_text().splitlines()) == 1
+        assert synced == [("events.jsonl", sink.events_path.stat().st_size)]
+
+
+def test_events_may_go_into_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.jsonl")
+    reader = os.open(tmp_path / "events.jsonl", os.O_RDONLY | os.O_NONBLOCK)
+    with JsonlSink(tmp_path) as sink:
+        sink.event(EVENT)
+        assert json.loads(os.read(reader, 10_000))["id"] == 1
+    os.close(reader)
+
+
+def test_an_earlier_summary_goes_when_the_sink_opens_and_the_new_one_comes_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    with JsonlSink(tmp_path) as sink:
+        assert not sink.summary_path.exists()
+        sink.finish(RunSummary("bundle", ("a",), 4.0, None, error="camera lost"))
+        assert json.loads(sink.summary_path.read_text())["error"] == "camera lost"
 
 
 @pytest.mark.parametrize("name", ["frames.jsonl", "events.jsonl"])
 def test_a_full_disk_is_one_clear_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to("/dev/full")
     sink = JsonlSink(tmp_path)
-    sink.push(result(0, 1.0))
-    with pytest.raises(OutputError, match=rf"{name}: the disk is full"):
+    with pytest.raises(OutputError, match=rf"{name}: the disk is full"):  # noqa: PT012
+        sink.push(result(0, 1.0))
         sink.event(EVENT)
     sink.abandon()
 
 
-def test_a_disk_that_fills_up_is_noticed_at_the_latest_at_the_end(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_noticed_at_once(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="the disk is full"), JsonlSink(tmp_path) as sink:
         sink.push(result(0, 1.0))

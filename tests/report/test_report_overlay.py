@@ -8,8 +8,8 @@ import pytest
 
 from edgevad.bundle import Calibration
 from edgevad.errors import OptionError, OutputError
-from edgevad.report.annotated_video import VideoSink, WindowSink
-from edgevad.report.overlay import STRIP_PX, Annotator, HeatScale
+from edgevad.report.annotated_video import VideoSink, WindowSink, writable_rate_hz
+from edgevad.report.overlay import STRIP_PX, Annotator, HeatScale, runs_of
 from edgevad.runtime.pipeline import Result
 from edgevad.runtime.window import WindowSpec
 from edgevad.sources import Frame
@@ -128,3 +128,44 @@ def test_a_window_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(OptionError, match="--show cannot open a window: there is no display"):
         WindowSink(Annotator(CALIBRATION, 4.0), lambda: None)
+
+
+def test_runs_are_half_open() -> None:
+    flags = np.array([True, False, True, True, False, True])
+    assert runs_of(flags) == [(0, 1), (2, 4), (5, 6)]
+    assert runs_of(~flags) == [(1, 2), (4, 5)]
+    assert runs_of(np.zeros(0, np.bool_)) == []
+
+
+@pytest.mark.parametrize(
+    ("fps_hz", "written_hz"),
+    [
+        (66.6667, 66.67),
+        (239.714, 239.71),
+        (59.94, 59.94),
+        (119.88, 119.88),
+        (29.97003, 29.97),
+        (1e-4, 0.01),
+        (5e3, 1e3),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_any_frame_rate_can_be_written(tmp_path: Path, fps_hz: float, written_hz: float, suffix: str) -> None:
+    assert writable_rate_hz(fps_hz) == written_hz
+    path = tmp_path / f"run{suffix}"
+    with VideoSink(path, Annotator(CALIBRATION, 4.0), fps_hz=fps_hz) as sink:
+        for k in range(4):
+            sink.push(result(k, 0.0, size=(64, 48)))
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(written_hz, rel=1e-3)
+    capture.release()
+
+
+def test_the_longest_name_is_written_and_a_longer_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.mp4"
+    with VideoSink(path, Annotator(CALIBRATION, 4.0), fps_hz=10.0) as sink:
+        sink.push(result(0, 0.0))
+    assert path.stat().st_size > 0
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OutputError, match="cannot be written"):
+        VideoSink(tmp_path / f"{'x' * 252}.mp4", Annotator(CALIBRATION, 4.0), fps_hz=10.0)

@@ -63,3 +63,15 @@ def test_failures_while_scoring_are_ours(tiny_bundle: Path, capfd: pytest.Captur
 def test_threads_below_one_are_refused(tiny_bundle: Path) -> None:
     with pytest.raises(OptionError, match="0 threads"):
         OnnxRuntimeBackend(tiny_bundle / "model.onnx", InputSpec(32, 32), threads=0)
+
+
+def test_more_threads_than_a_machine_bears_are_refused_before_one_is_started(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a session was made")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", never)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(OptionError, match="9 threads; expected 1 to 8 on this machine"):
+        OnnxRuntimeBackend(tiny_bundle / "model.onnx", InputSpec(32, 32), threads=9)

@@ -11,7 +11,8 @@ from tiny import tiny_frames
 
 from edgevad.errors import BackendError, SourceError
 from edgevad.runtime.backends import Scores
-from edgevad.runtime.pipeline import READ_AHEAD_FRAMES, Pipeline
+from edgevad.runtime.pipeline import BATCH_FRAMES, READ_AHEAD_BATCHES, Pipeline
+from edgevad.runtime.reader import PATIENCE_S
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.sources import Frame, Source
@@ -115,7 +116,7 @@ def test_leaving_the_loop_ends_the_threads_and_closes_the_source(scorer: Scorer)
         if result.frame.index == 5:
             break
     assert source.closed
-    assert source.given <= 6 + READ_AHEAD_FRAMES + 1
+    assert source.given <= 6 + (READ_AHEAD_BATCHES + 1) * BATCH_FRAMES
 
 
 def test_reading_ahead_is_bounded(scorer: Scorer) -> None:
@@ -123,7 +124,18 @@ def test_reading_ahead_is_bounded(scorer: Scorer) -> None:
     with Pipeline(scorer, source) as pipeline:
         next(iter(pipeline))
         time.sleep(0.1)
-        assert source.given <= 1 + READ_AHEAD_FRAMES + 1
+        assert source.given <= 1 + (READ_AHEAD_BATCHES + 1) * BATCH_FRAMES
+
+
+def test_a_slow_recording_is_scored_frame_by_frame(scorer: Scorer) -> None:
+    def frames() -> Generator[Frame, None, None]:
+        for frame in tiny_frames(4):
+            time.sleep(2 * PATIENCE_S)
+            yield frame
+
+    source = ListSource(frames())
+    for taken, _ in enumerate(Pipeline(scorer, source), 1):
+        assert source.given <= taken + 1
 
 
 def test_a_live_source_is_asked_for_one_frame_ahead_at_most(scorer: Scorer) -> None:
@@ -172,13 +184,13 @@ def test_stop_from_another_thread_ends_a_wait_for_a_frame(scorer: Scorer) -> Non
     gate = threading.Event()
 
     def frames() -> Generator[Frame, None, None]:
-        yield from tiny_frames(2)
+        yield from tiny_frames(BATCH_FRAMES)
         gate.wait(10)
 
     pipeline = Pipeline(scorer, ListSource(frames()))
     threading.Timer(0.1, lambda: (pipeline.stop(), gate.set())).start()
     before = time.monotonic()
-    assert len(list(pipeline)) == 2
+    assert len(list(pipeline)) == BATCH_FRAMES
     assert time.monotonic() - before < 5
     assert pipeline.stopped
 

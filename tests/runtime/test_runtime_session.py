@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_frames
 
-from edgevad.errors import SourceError
+from edgevad.errors import OutputError, SourceError
 from edgevad.events import Event, Sink
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.scorer import Scorer
@@ -36,11 +36,19 @@ class Log(Sink):
     def event(self, event: Event) -> None:
         self.rows.append(event)
 
+    def finish(self, summary: RunSummary) -> None:
+        self.summary = summary
 
-def session(bundle: Path, source: Source, log: Log, max_frames: int | None = None) -> RunSummary:
+
+class Broken(Sink):
+    def event(self, event: Event) -> None:
+        raise OutputError("the disk is full")
+
+
+def session(bundle: Path, source: Source, *sinks: Sink, max_frames: int | None = None) -> RunSummary:
     with Scorer.from_bundle(bundle) as scorer, source:
         pipeline = Pipeline(scorer, source)
-        return run_session(pipeline, [log], sources=["tiny"], alarms_per_hour=1.0, max_frames=max_frames)
+        return run_session(pipeline, sinks, sources=["tiny"], alarms_per_hour=1.0, max_frames=max_frames)
 
 
 def test_the_summary_counts_what_happened(tiny_bundle: Path) -> None:
@@ -58,6 +66,8 @@ def test_the_summary_counts_what_happened(tiny_bundle: Path) -> None:
     assert (event.start_frame, event.end_frame) == (10, 23)
     assert log.rows.index(event) == 35
     assert not summary.interrupted
+    assert log.summary is summary
+    assert value["error"] is None
 
 
 def test_the_open_event_is_told_at_the_end(tiny_bundle: Path) -> None:
@@ -75,3 +85,21 @@ def test_an_error_still_closes_the_open_event(tiny_bundle: Path) -> None:
     event = log.rows[-1]
     assert isinstance(event, Event)
     assert (event.start_frame, event.end_frame) == (20, 29)
+
+
+def test_a_failed_run_still_tells_its_summary(tiny_bundle: Path) -> None:
+    log = Log()
+    with pytest.raises(SourceError, match="camera lost"):
+        # A sink that fails at the end costs neither the others theirs, nor hides what ended the run.
+        session(tiny_bundle, TinySource(30, range(20, 30), fails=True), Broken(), log)
+    value = log.summary.to_json()
+    assert value["error"] == "camera lost"
+    assert (value["frames"], value["event_count"], value["skipped"]) == (30, 1, 2)
+    assert value["elapsed_s"] > 0
+
+
+def test_a_sink_that_fails_at_the_end_fails_the_run(tiny_bundle: Path) -> None:
+    log = Log()
+    with pytest.raises(OutputError, match="the disk is full"):
+        session(tiny_bundle, TinySource(30, range(20, 30)), Broken(), log)
+    assert log.summary.event_count == 1

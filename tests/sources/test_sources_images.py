@@ -103,6 +103,24 @@ def test_corrupt_images_are_skipped_and_counted_and_keep_their_index(tmp_path: P
     }
 
 
+def test_a_cut_off_jpeg_is_told_by_its_own_end_not_by_that_of_its_thumbnail(tmp_path: Path) -> None:
+    jpeg = cv2.imencode(".jpg", noise_image())[1].tobytes()
+    thumbnail = b"Exif\0\0" + cv2.imencode(".jpg", gray_image(50))[1].tobytes()
+    whole = jpeg[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + jpeg[2:]
+    header = whole.rfind(b"\xff\xda")
+    for name, data in {
+        "0 whole": whole,
+        "1 cut in its scan": whole[:-100],
+        "2 cut in its header": whole[: header - 10],
+        "3 with something behind it": whole + b"film \xff\xda film",
+        "4 padded": whole[:2] + b"\xff\xff" + whole[2:],
+    }.items():
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    source = open_source(tmp_path)
+    assert [frame.index for frame in read_all(source)] == [0, 3, 4]
+    assert dict(source.skip_reasons) == {"image cut off": 2}
+
+
 def test_a_long_run_of_corrupt_images_is_a_gap(tmp_path: Path) -> None:
     files = make_images(tmp_path, [f"{k}.png" for k in range(14)])
     for file in files[1:12]:

@@ -92,6 +92,38 @@ def test_a_camera_that_falls_silent_is_lost_and_gives_no_black_frame() -> None:
         assert time.monotonic() - start_s >= 0.3
 
 
+@pytest.mark.parametrize(
+    ("fps_hint_hz", "times_s", "segments"),
+    [
+        (None, (0, 2, 4, 6, 13), (0, 0, 0, 0, 1)),
+        (None, (0, 0.1, 0.2, 0.3, 1.2, 2.3, 2.4), (0, 0, 0, 0, 0, 1, 1)),
+        (None, (0, 0.1, 0.2, 0.0), (0, 0, 0, 1)),
+        (0.5, (0, 6, 8, 14.5), (0, 0, 0, 1)),
+        (30, (0, 5, 5.1), (0, 1, 1)),
+        (30, (0, 2, 4, 6, 8, 10), (0, 1, 1, 1, 1, 1)),
+    ],
+    ids=["slow", "quick", "back", "stated slow", "stated quick", "stated quick, but slow"],
+)
+def test_gaps_are_told_from_a_slow_camera(
+    monkeypatch: pytest.MonkeyPatch, fps_hint_hz: float | None, times_s: tuple[float, ...], segments: tuple[int, ...]
+) -> None:
+    camera = FakeCamera(frames=len(times_s))
+    # By the frames given so far, for the clock is read after vain attempts, too.
+    monkeypatch.setattr(
+        "edgevad.sources.live.time.time_ns", lambda: round(times_s[-1 - min(camera._left, len(times_s) - 1)] * 1e9)
+    )
+    with open_fake(camera) as source:
+        source.fps_hint_hz = fps_hint_hz
+        seen = []
+        for frame in source:
+            seen.append(frame.segment)
+            if len(seen) == len(times_s):
+                break
+            camera.turns.release()
+    assert tuple(seen) == segments
+    assert not source.reads(Path(__file__))
+
+
 def test_what_a_driver_throws_reaches_the_reader() -> None:
     camera = FakeCamera(frames=1, error=RuntimeError("the driver\nfell over"))
     with open_fake(camera, timeout_s=30) as source:

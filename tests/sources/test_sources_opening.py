@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -253,6 +254,100 @@ def test_opencv_and_ffmpeg_say_nothing_of_their_own(tmp_path: Path) -> None:
     assert done.stdout.split() == [*[unreadable] * 3, cut_avi, "1", missing, missing, unreadable, missing]
 
 
+def test_a_broken_member_of_a_folder_or_glob_is_skipped_and_counted(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "drives" / "2.mp4", frames=3)
+    cut = tmp_path / "drives" / "1.mp4"
+    cut.write_bytes(whole.read_bytes().partition(b"moov")[0][:-4])
+    (tmp_path / "drives" / "3.mp4").touch()
+    (make_tub_v2(tmp_path / "tub_1") / "catalog_0.catalog").unlink()
+    make_tub_v2(tmp_path / "tub_2")
+    videos = {
+        "1.mp4: the recording was cut off: its index (moov), written last, is missing": 1,
+        "3.mp4: the file is empty (0 bytes)": 1,
+    }
+    tub = {"tub_1: the tub's catalog is missing": 1}
+    for spec, indexes, reasons in [
+        (tmp_path / "drives", [0, 1, 2], videos),
+        (f"{tmp_path}/drives/*.mp4", [0, 1, 2], videos),
+        (tmp_path, list(range(13)), videos | tub),
+        (f"{tmp_path}/*", list(range(13)), videos | tub),
+    ]:
+        with open_source(spec) as source:
+            for _ in range(2):
+                assert [frame.index for frame in source] == indexes
+                assert dict(source.skip_reasons) == reasons
+                assert (source.skipped, source.positions) == (len(reasons), len(indexes))
+    with pytest.raises(SourceUnreadableError, match="cut off"):
+        open_source([cut, whole])  # named one by one
+    whole.unlink()
+    with pytest.raises(SourceUnreadableError, match=r"drives: none of its 2 members can be read \(1\.mp4: .* cut off"):
+        open_source(tmp_path / "drives")
+    (tmp_path / "drives" / "3.mp4").unlink()
+    with pytest.raises(SourceUnreadableError, match=r"1\.mp4: the recording was cut off"):
+        open_source(f"{tmp_path}/drives/*")
+
+
+def test_a_folder_in_a_folder_that_cannot_be_listed_is_skipped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = make_images(tmp_path / "clip", ["1.png", "2.png"])
+    (tmp_path / "lost+found").mkdir()
+    list_it = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return list_it(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for spec in (tmp_path, f"{tmp_path}/*"):
+        source = open_source(spec)
+        assert len(read_all(source)) == 2
+        assert dict(source.skip_reasons) == {"lost+found: the folder cannot be read (permission denied)": 1}
+    for frame in frames:
+        frame.unlink()
+    with pytest.raises(SourceUnreadableError, match=r"lost\+found: the folder cannot be read \(permission denied\)"):
+        open_source(tmp_path)
+
+
+def test_a_date_is_a_folder_before_it_is_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_images(tmp_path / "20240512", ["1.png"])
+    make_images(tmp_path / "63", ["1.png"])
+    assert open_source("20240512").kind == "images"
+    assert len(read_all(open_source(["20240512", "./63"]))) == 2
+    with pytest.raises(SourceNotFoundError, match=r"no such camera.*For the file or folder of that name write \./63"):
+        open_source("63")
+    with pytest.raises(SourceError, match=r"one of several.*write \./63"):
+        open_source(["20240512", "63"])
+    with pytest.raises(SourceNotFoundError, match="no such camera") as error:
+        open_source("64")
+    assert "write ./" not in str(error.value)
+    with pytest.raises(SourceNotFoundError, match="no such file or folder"):
+        open_source("9" * 5000)
+
+
+def test_a_source_knows_the_files_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make_images(tmp_path / "frames", ["1.png", "2.png"])[1]
+    video = make_video(tmp_path / "drive.mp4", frames=2)
+    tub = make_tub_v2(tmp_path / "tub")
+    (tmp_path / "link.mp4").symlink_to(video)
+    os.link(image, tmp_path / "hard.png")
+    other = make_video(tmp_path / "other.mp4", frames=2)
+    monkeypatch.chdir(tmp_path)
+    in_tub = (tub / "manifest.json", tub / "catalog_1.catalog", tub / "images" / "3_cam_image_array_.jpg")
+    for spec, read in [
+        (video, (video, Path("drive.mp4"), Path("link.mp4"))),
+        (Path("link.mp4"), (video,)),
+        (tmp_path / "frames", (image, Path("hard.png"))),
+        (tub, in_tub),
+        ([video, tmp_path / "frames", tub], (video, image, *in_tub)),
+    ]:
+        with open_source(spec) as source:
+            assert [path for path in read if not source.reads(path)] == []
+            assert not any(source.reads(path) for path in (other, tmp_path, Path("new.mp4"), Path("a\0b")))
+
+
 @pytest.mark.data
 def test_the_real_recordings(data_dir: Path) -> None:
     frames = read_all(open_source(data_dir / "ucsd_ped2" / "test"))
@@ -264,3 +359,9 @@ def test_the_real_recordings(data_dir: Path) -> None:
             assert frame.timestamp_ns == frame.index * 100_000_000
             if frame.index == 20:
                 break
+
+
+def test_a_stream_among_several_sources_is_refused_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="never ends") as refused:
+        open_source(["rtsp://bob:secret@127.0.0.1:1/a", str(tmp_path)])
+    assert "secret" not in str(refused.value)

@@ -50,6 +50,13 @@ def test_gaps_and_leaps_back_in_time_start_segments(tmp_path: Path) -> None:
     assert [frame.segment for frame in frames] == [0, 0, 1, 2, 2, 3, 3]
 
 
+def test_a_slow_tub_is_one_segment_until_it_pauses(tmp_path: Path) -> None:
+    times_ms = [START_MS + 2000 * k for k in (0, 1, 2, 3, 5, 6, 7, 8, 9, 13, 14)]
+    source = open_source(make_tub_v2(tmp_path / "tub", times_ms=times_ms))
+    assert source.fps_hint_hz == 0.5
+    assert [frame.segment for frame in read_all(source)] == [0] * 9 + [1] * 2
+
+
 def test_broken_records_are_skipped_and_counted(tmp_path: Path) -> None:
     tub = make_tub_v2(tmp_path / "tub")
     catalog = tub / "catalog_0.catalog"

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -51,7 +54,12 @@ class CountingCapture:
     def get(self, what: int) -> float:
         if what == cv2.CAP_PROP_POS_MSEC:
             return self.positions_ms[self._next - 1]
-        return {cv2.CAP_PROP_FPS: 10.0, cv2.CAP_PROP_FRAME_COUNT: float(len(self.positions_ms))}[what]
+        return {
+            cv2.CAP_PROP_FPS: 10.0,
+            cv2.CAP_PROP_FRAME_COUNT: float(len(self.positions_ms)),
+            cv2.CAP_PROP_FRAME_WIDTH: 32.0,
+            cv2.CAP_PROP_FRAME_HEIGHT: 24.0,
+        }[what]
 
     def release(self) -> None:
         CountingCapture.open_captures -= 1
@@ -63,14 +71,28 @@ class CountingCapture:
         ((0, 100, 250), (0, 100, 250), (0, 0, 0)),
         ((0, 0, 0), (0, 100, 200), (0, 0, 0)),
         ((float("nan"),) * 3, (0, 100, 200), (0, 0, 0)),
-        ((-20, 80, 180), (0, 100, 200), (0, 0, 0)),
-        ((500, 600, 100, 200), (500, 600, 700, 800), (0, 0, 0, 0)),
+        ((-20, 80, 180), (0, 80, 180), (0, 0, 0)),
+        ((500, 600, 400, 500, 700), (500, 600, 700, 800, 900), (0, 0, 0, 0, 0)),
+        ((500, 600, 100, 200), (500, 600, 100, 200), (0, 0, 1, 1)),
+        ((500, 600, 0, 0, 100), (500, 600, 0, 100, 200), (0, 0, 1, 1, 1)),
+        ((1000, 800, 600, 700), (1000, 1100, 600, 700), (0, 0, 1, 1)),
         ((0, 100, 1200, 1300), (0, 100, 1200, 1300), (0, 0, 1, 1)),
         ((0, 1000, 2000), (0, 1000, 2000), (0, 0, 0)),
     ],
-    ids=["variable rate", "no clock", "not a number", "negative", "backwards", "gap", "just no gap"],
+    ids=[
+        "variable rate",
+        "no clock",
+        "not a number",
+        "negative",
+        "jitter",
+        "back to another recording",
+        "back to the start",
+        "back by and by",
+        "gap",
+        "just no gap",
+    ],
 )
-def test_time_never_stands_still_or_goes_back(
+def test_time_never_stands_still_or_goes_back_within_a_segment(
     monkeypatch: pytest.MonkeyPatch,
     positions_ms: tuple[float, ...],
     expected_ms: tuple[int, ...],
@@ -79,8 +101,6 @@ def test_time_never_stands_still_or_goes_back(
     monkeypatch.setattr(cv2, "VideoCapture", CountingCapture)
     monkeypatch.setattr(CountingCapture, "positions_ms", positions_ms)
     frames = read_all(VideoSource(Path("made_up.mp4")))
-    if positions_ms[0] == -20:  # the first is moved to zero, the second is past it and so believed
-        expected_ms = (0, 80, 180)
     assert [frame.timestamp_ns // 1_000_000 for frame in frames] == list(expected_ms)
     assert [frame.segment for frame in frames] == list(segments)
 
@@ -98,6 +118,40 @@ def test_leaving_early_closing_and_closing_twice_release_the_file(monkeypatch: p
     assert CountingCapture.open_captures == 0
     with pytest.raises(SourceError, match="closed"):
         iter(source)
+
+
+def test_joined_recordings_are_not_taken_for_a_cut_off_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", CountingCapture)
+    # Twice 2 s at 10 Hz, where the container announces 44 frames.
+    monkeypatch.setattr(CountingCapture, "positions_ms", tuple(range(0, 2000, 100)) * 2)
+    source = VideoSource(Path("made_up.mkv"))
+    source.frame_count_hint = 44
+    assert [frame.segment for frame in read_all(source)] == [0] * 20 + [1] * 20
+    assert source.skipped == 0
+
+
+def test_a_name_that_is_not_utf8_is_one_clear_error_and_no_crash(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "drive.mp4", frames=2)
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    try:
+        video.rename(name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    program = (
+        "import sys\n"
+        "from edgevad.errors import SourceUnreadableError\n"
+        "from edgevad.sources import open_source\n"
+        "try:\n"
+        "    open_source(sys.argv[1])\n"
+        "except SourceUnreadableError as error:\n"
+        "    print(error.what, error.fix, sep='; ')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "its name is not valid UTF-8; Rename it\n")
+    make_video(tmp_path / "other.mp4", frames=2)
+    source = open_source(tmp_path)
+    assert len(read_all(source)) == 2
+    assert dict(source.skip_reasons) == {"caf\ufffd.mp4: its name is not valid UTF-8": 1}
 
 
 def test_a_video_cut_mid_stream_gives_what_there_is_and_reports_the_rest(tmp_path: Path) -> None:

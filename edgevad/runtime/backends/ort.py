@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from edgevad.spec import InputSpec
 __all__ = ["OnnxRuntimeBackend"]
 
 _OUTPUTS = ["score", "heatmap", "latent"]
+# ONNX Runtime starts whatever it is asked for; ten thousands of threads take a machine down.
+THREADS_PER_CORE = 4
 _ERROR, _FATAL = 3, 4  # ONNX Runtime's log severities
 
 
@@ -27,13 +30,15 @@ class OnnxRuntimeBackend:
     other cores are wanted for decoding.
 
     Raises:
+        OptionError: `threads` is below 1, or more than four for each core.
         BackendError: ONNX Runtime refuses the file, or its inputs and outputs are not those of the contract.
     """
 
     def __init__(self, path: str | PathLike[str], spec: InputSpec, *, threads: int | None = None) -> None:
         self.path = Path(path)
-        if threads is not None and threads < 1:
-            raise OptionError(f"{threads} threads", expected="1 or more")
+        most = THREADS_PER_CORE * (os.cpu_count() or 1)
+        if threads is not None and not 1 <= threads <= most:
+            raise OptionError(f"{threads} threads", expected=f"1 to {most} on this machine")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 1
         options.inter_op_num_threads = 1
