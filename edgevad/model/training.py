@@ -125,8 +125,11 @@ class Training:
         if self._trainer is not None:
             self._trainer.stop()
 
-    def run(self, observer: Observer | None = None, *, keep_cache: bool = False) -> TrainingResult:
+    def run(self, observer: Observer | None = None, *, keep_cache: bool = False, threads: int = 1) -> TrainingResult:
         """Read, fit, score, calibrate. Returns early, with `finished` False, where `stop` was called.
+
+        `threads` is torch's number of CPU threads, for this process: these networks are so small that a second thread
+        gains little on idle cores and costs much on busy ones.
 
         Raises:
             SourceError: a source cannot be read.
@@ -135,6 +138,7 @@ class Training:
         """
         observer = observer or Observer()
         keep_freed_memory()
+        torch.set_num_threads(threads)
         prepared = self._prepare(observer)
         if prepared is None:
             return TrainingResult(False, self.folder, self._provenance(), None)
