@@ -72,4 +72,5 @@ def training_progress() -> Iterator[Observer]:
     try:
         yield _Bar(progress)
     finally:
-        progress.stop()
+        if progress.live.is_started:
+            progress.stop()
