@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from edgevad._files import writable_directory, write_json
+from edgevad._files import writable_directory
 from edgevad.bundle.bundle import Bundle
 from edgevad.errors import OptionError
 from edgevad.evaluation.evaluate import Evaluation, evaluate
@@ -21,8 +21,8 @@ from edgevad.model.trainer import TrainConfig
 from edgevad.model.training import Observer, Training
 from edgevad.report.annotated_video import VideoSink
 from edgevad.report.demo_page import write_demo_page
+from edgevad.report.evaluation_files import write_evaluation
 from edgevad.report.overlay import Annotator
-from edgevad.report.plots import plot_evaluation
 from edgevad.runtime.pipeline import Pipeline
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.session import RunSummary, run_session
@@ -158,7 +158,5 @@ def _run(bundle: Bundle, video: Path, out: Path) -> RunSummary:
 def _evaluate(bundle: Bundle, drive: WrittenDrive, out: Path) -> Evaluation:
     with Scorer.from_bundle(bundle) as scorer, open_source(drive.video) as source:
         evaluation = evaluate(scorer, source, read_labels(drive.labels))
-    write_json(out / "metrics.json", evaluation.to_json())
-    evaluation.frames.write_csv(out / "scores.csv")
-    plot_evaluation(evaluation, out / "evaluation.png")
+    write_evaluation(evaluation, out)
     return evaluation

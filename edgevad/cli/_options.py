@@ -15,6 +15,10 @@ __all__ = [
     "FpsHz",
     "IncludeDeleted",
     "Json",
+    "NewAlarmsPerHour",
+    "NewThreshold",
+    "NewWindow",
+    "NewWindowLength",
     "SourcesArgument",
     "Window",
     "WindowLength",
@@ -41,6 +45,23 @@ Window = Annotated[str, typer.Option("--window", help="Sliding window: mean, med
 WindowLength = Annotated[float, typer.Option("--window-s", help="Length of the sliding window in seconds.")]
 AlarmsPerHour = Annotated[
     float, typer.Option("--alarms-per-hour", help="False-alarm budget: events an hour of normal driving may raise.")
+]
+# For commands that take a finished model: what it was calibrated for, unless told otherwise.
+NewWindow = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--window", help="Sliding window: mean, median or ema.", show_default="the model's"),
+]
+NewWindowLength = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--window-s", help="Its length in seconds.", show_default="the model's"),
+]
+NewAlarmsPerHour = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--alarms-per-hour", help="False-alarm budget; sets the threshold anew.", show_default="the model's"),
+]
+NewThreshold = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--threshold", help="Anomaly score at which events start.", show_default="the model's"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edgevad.cli._options import FpsHz, IncludeDeleted, Json, SourcesArgument, recalibrated
+from edgevad.cli._options import (
+    FpsHz,
+    IncludeDeleted,
+    Json,
+    NewAlarmsPerHour,
+    NewThreshold,
+    NewWindow,
+    NewWindowLength,
+    SourcesArgument,
+    recalibrated,
+)
 
 if TYPE_CHECKING:
     from edgevad.evaluation.evaluate import Evaluation
@@ -45,19 +55,10 @@ def evaluate(
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for metrics.json, scores.csv, evaluation.png.", show_default=False)
     ] = None,
-    window: Annotated[
-        Optional[str], typer.Option(help="Sliding window: mean, median or ema.", show_default="the model's")
-    ] = None,
-    window_s: Annotated[
-        Optional[float], typer.Option(help="Its length in seconds.", show_default="the model's")
-    ] = None,
-    alarms_per_hour: Annotated[
-        Optional[float],
-        typer.Option(help="False-alarm budget; sets the threshold anew.", show_default="the model's"),
-    ] = None,
-    threshold: Annotated[
-        Optional[float], typer.Option(help="Anomaly score at which events start.", show_default="the model's")
-    ] = None,
+    window: NewWindow = None,
+    window_s: NewWindowLength = None,
+    alarms_per_hour: NewAlarmsPerHour = None,
+    threshold: NewThreshold = None,
     fps_hz: FpsHz = None,
     include_deleted: IncludeDeleted = False,
     json_output: Json = False,
@@ -70,6 +71,7 @@ def evaluate(
     from edgevad.evaluation.labels import read_labels
     from edgevad.evaluation.metrics import sklearn_metrics
     from edgevad.evaluation.opening import open_scorer
+    from edgevad.report.evaluation_files import write_evaluation
     from edgevad.report.plots import require_matplotlib
     from edgevad.report.progress import frame_progress
     from edgevad.sources import open_source
@@ -88,19 +90,8 @@ def evaluate(
         evaluation = evaluate_scorer(scorer, source, truth, on_frame=on_frame)
     if threshold is not None:
         evaluation = replace(evaluation, alarms_per_hour=None)
-    files = [] if out is None else _write(evaluation, out)
+    files = [] if out is None else write_evaluation(evaluation, out)
     _report(evaluation, files, json_output)
-
-
-def _write(evaluation: Evaluation, out: Path) -> list[str]:
-    from edgevad._files import write_json
-    from edgevad.report.plots import plot_evaluation
-
-    metrics, scores, picture = out / "metrics.json", out / "scores.csv", out / "evaluation.png"
-    write_json(metrics, evaluation.to_json())
-    evaluation.frames.write_csv(scores)
-    plot_evaluation(evaluation, picture)
-    return [str(metrics), str(scores), str(picture)]
 
 
 def _report(evaluation: Evaluation, files: list[str], json_output: bool) -> None:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from edgevad.cli._options import FpsHz, IncludeDeleted, recalibrated
+from edgevad.cli._options import (
+    FpsHz,
+    IncludeDeleted,
+    NewAlarmsPerHour,
+    NewThreshold,
+    NewWindow,
+    NewWindowLength,
+    recalibrated,
+)
 
 if TYPE_CHECKING:
     from edgevad.events.sink import Sink
@@ -45,19 +53,10 @@ def run(
     save: Annotated[Optional[Path], typer.Option(help="Annotated video to write (.mp4).", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Show annotated frames in a window; q quits.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
-    window: Annotated[
-        Optional[str], typer.Option(help="Sliding window: mean, median or ema.", show_default="the bundle's")
-    ] = None,
-    window_s: Annotated[
-        Optional[float], typer.Option(help="Its length in seconds.", show_default="the bundle's")
-    ] = None,
-    alarms_per_hour: Annotated[
-        Optional[float],
-        typer.Option(help="False-alarm budget; sets the threshold anew.", show_default="the bundle's"),
-    ] = None,
-    threshold: Annotated[
-        Optional[float], typer.Option(help="Anomaly score at which events start.", show_default="the bundle's")
-    ] = None,
+    window: NewWindow = None,
+    window_s: NewWindowLength = None,
+    alarms_per_hour: NewAlarmsPerHour = None,
+    threshold: NewThreshold = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of one inference.", show_default="1")] = None,
     max_frames: Annotated[
         Optional[int], typer.Option(min=1, help="Stop after this many frames.", show_default=False)
