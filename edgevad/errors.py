@@ -13,6 +13,7 @@ EdgevadError
 │   ├── ManifestError            its manifest cannot be read or contradicts itself
 │   └── ChecksumMismatchError    one of its files is not the file that was exported
 ├── BackendError             the inference engine refused the bundle or failed while scoring
+├── DatasetError             a folder is laid out like no known data set, or lacks a part of it
 └── LabelError               a label file cannot be read or does not fit the recording
 
 The command line prints the message on one line and exits with code 2.
@@ -26,6 +27,7 @@ __all__ = [
     "BackendError",
     "BundleError",
     "ChecksumMismatchError",
+    "DatasetError",
     "EdgevadError",
     "LabelError",
     "ManifestError",
@@ -117,6 +119,10 @@ class ChecksumMismatchError(BundleError):
 
 class BackendError(EdgevadError):
     """The inference engine refused the bundle or failed while scoring."""
+
+
+class DatasetError(EdgevadError):
+    """A folder is laid out like no known data set, or lacks a part of it."""
 
 
 class LabelError(EdgevadError):

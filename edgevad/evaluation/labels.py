@@ -62,16 +62,23 @@ class Labels:
         Raises:
             LabelError: they are of another length, or all of the recording is anomalous.
         """
+        fitted = self.covering(frame_count, recording)
+        fitted.require_both_classes()
+        return fitted
+
+    def covering(self, frame_count: int, recording: str = "the recording") -> Labels:
+        """Like `fitted`, for a part of a recording, which may be normal or anomalous as a whole.
+
+        Raises:
+            LabelError: they are of another length.
+        """
         if self.open_ended and frame_count > len(self):
             missing = frame_count - len(self)
             level = np.concatenate([self.level, np.zeros(missing, np.int8)])
-            fitted = replace(self, level=level, event=self.event + ("",) * missing, open_ended=False)
-        elif frame_count == len(self):
-            fitted = replace(self, open_ended=False)
-        else:
+            return replace(self, level=level, event=self.event + ("",) * missing, open_ended=False)
+        if frame_count != len(self):
             raise self.length_error(str(frame_count), recording)
-        fitted.require_both_classes()
-        return fitted
+        return replace(self, open_ended=False)
 
     def length_error(self, frames: str, recording: str) -> LabelError:
         """The error for labels that do not fit `recording`, which has `frames` frames."""
