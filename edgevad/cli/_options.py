@@ -15,6 +15,7 @@ __all__ = [
     "FpsHz",
     "IncludeDeleted",
     "Json",
+    "LayoutName",
     "NewAlarmsPerHour",
     "NewThreshold",
     "NewWindow",
@@ -62,6 +63,10 @@ NewAlarmsPerHour = Annotated[
 NewThreshold = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option("--threshold", help="Anomaly score at which events start.", show_default="the model's"),
+]
+LayoutName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--layout", help="How the data set is laid out, see docs/datasets.md.", show_default="recognised"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
