@@ -1,14 +1,19 @@
-"""A threshold without labels: from the training recording's own scores, for a stated false-alarm budget.
+"""From frame scores to anomaly scores and a threshold, without labels, for a stated false-alarm budget.
 
-The training recording holds anomalies, and they sit exactly where a threshold is looked for. So the tail is not read
-off but extrapolated from the part of the scores that is surely normal. One block of the recording (twice the window) is
-one chance for an alarm, and its largest windowed score is what decides. Frame scores are squared errors; the square
-roots of their block maxima, error amplitudes, are close to normal between a low and a high quantile on the recordings
-we have, whatever the anomalies above do. The line through that part of the normal quantile plot (location and scale
-from order statistics; Lloyd 1952) gives the level that a normal block exceeds as rarely as the budget asks.
+The training recording holds anomalies, and they sit exactly where a threshold is looked for. So nothing is read off the
+tail: it is extrapolated from the part of the scores that is surely normal, twice.
 
-Peaks over threshold (a generalised Pareto tail) was tried first: truncated below the anomalies its shape cannot be told
-from so few blocks, and thresholds jumped by a factor of ten between fitting ranges (docs/method.md).
+1. Each part of the frame score by itself. Parts are squared errors or distances; the square root of their windowed
+   values, an amplitude, is close to normal where nothing is wrong. A line through the normal quantile plot between a
+   low and a middle quantile (location and scale from order statistics; Lloyd 1952) makes normal deviates of every part.
+   The anomaly score is the largest of them: a part that never leaves its bulk cannot outvote one that does, which is
+   what sums and ranks of several scores suffer from (docs/method.md).
+2. The threshold. One block of the recording (twice the window) is one chance for an alarm, and its largest anomaly
+   score is what decides. The same line, through the block maxima, gives the level that a normal block exceeds as rarely
+   as the budget asks.
+
+Peaks over threshold (a generalised Pareto tail) was tried first for 2: truncated below the anomalies its shape cannot
+be told from so few blocks, and thresholds jumped by a factor of ten between fitting ranges (docs/method.md).
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from edgevad.bundle.manifest import Calibration
+from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.errors import OptionError
 from edgevad.runtime.window import SlidingWindow, WindowSpec
 
@@ -28,40 +33,55 @@ __all__ = ["block_maxima", "calibrate", "check_budget", "tail_level", "windowed_
 
 Floats = npt.NDArray[np.float64]
 
-# Fitted between these quantiles of the block maxima: up to a quarter of the recording may be anomalous.
+# A part's bulk, for its location and scale. From 0.02 to 0.2 and from 0.5 to 0.75 made no difference.
+BULK_FROM, BULK_TO = 0.05, 0.6
+# Block maxima are fitted between these quantiles: up to a quarter of the recording may be anomalous.
 FIT_FROM, FIT_TO = 0.2, 0.75
 FIT_POINTS = 24
 MIN_THRESHOLD = 1.0
+# On a fixed camera what moves decides; the other parts speak up only when they stand out by this much more.
+MOTION_LEAD = 3.0
 
 
 def calibrate(
-    scores: Sequence[float] | npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
     timestamps_ns: Sequence[int] | npt.NDArray[np.int64],
     segments: Sequence[int] | npt.NDArray[np.integer],
     window: WindowSpec,
     alarms_per_hour: float = 1.0,
+    *,
+    parts: Sequence[str] = ("score",),
 ) -> Calibration:
-    """Statistics and threshold from the frame scores of an unlabelled recording, all of shape (N,).
+    """Statistics and threshold from the frame scores (N, P) of an unlabelled recording with its N times and segments.
 
-    `alarms_per_hour` is how many events an hour of normal driving may raise on average, > 0.
+    `parts` names the P columns. `alarms_per_hour` is how many events an hour of normal driving may raise on average,
+    above 0.
 
     Raises:
         OptionError: `check_budget` refuses the budget, or there are no scores.
     """
     check_budget(alarms_per_hour, window)
-    values = windowed_scores(scores, timestamps_ns, segments, window)
-    if values.size == 0:
+    if len(scores) == 0:
         raise OptionError("no scores to calibrate from", expected="at least one scored frame")
-    median = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - median)))
-    # A recording of one still image has no spread; any change at all is then far out.
-    spread = max(spread, 1e-6 * max(abs(median), 1e-6))
+    values = windowed_scores(scores, timestamps_ns, segments, window)
+    lead = MOTION_LEAD if "motion" in parts else 0.0
+    fitted = tuple(
+        _part(name, column, 0.0 if name == "motion" else lead) for name, column in zip(parts, values.T, strict=True)
+    )
+    calibration = Calibration(window, fitted, MIN_THRESHOLD, float(alarms_per_hour))
+    anomaly = calibration.anomaly_scores(values)
     block_s = _block_s(window)
-    maxima = block_maxima(values, timestamps_ns, segments, block_s)
+    maxima = block_maxima(anomaly, timestamps_ns, segments, block_s)
     level = tail_level(maxima, alarms_per_hour * block_s / 3600.0)
-    # Where nothing varies, a level equal to the median would be an alarm for ever.
-    threshold = max((level - median) / spread, MIN_THRESHOLD)
-    return Calibration(window, median, spread, threshold, float(alarms_per_hour))
+    # Where nothing varies, a level in the middle of the scores would be an alarm for ever.
+    return Calibration(window, fitted, max(level, MIN_THRESHOLD), float(alarms_per_hour))
+
+
+def _part(name: str, windowed: Floats, margin: float) -> PartCalibration:
+    amplitude = np.sqrt(np.maximum(windowed, 0.0))
+    scale, location = _normal_line(amplitude, BULK_FROM, BULK_TO)
+    # A recording of one still image has no spread; any change at all is then far out.
+    return PartCalibration(name, location, max(scale, 1e-6 * max(abs(location), 1e-6)), margin)
 
 
 def check_budget(alarms_per_hour: float, window: WindowSpec) -> None:
@@ -89,15 +109,18 @@ def _block_s(window: WindowSpec) -> float:
 
 
 def windowed_scores(
-    scores: Sequence[float] | npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
     timestamps_ns: Sequence[int] | npt.NDArray[np.int64],
     segments: Sequence[int] | npt.NDArray[np.integer],
     window: WindowSpec,
 ) -> Floats:
-    """Frame scores (N,) through the runtime's own sliding window: (N,) float64."""
-    sliding = SlidingWindow(window)
-    rows = zip(scores, timestamps_ns, segments, strict=True)
-    return np.array([sliding.push(float(s), int(t), int(k)) for s, t, k in rows], dtype=np.float64)
+    """Frame scores (N, P) through the runtime's own sliding window, each part by itself: (N, P) float64."""
+    columns = []
+    for column in np.asarray(scores, dtype=np.float64).T:
+        sliding = SlidingWindow(window)
+        rows = zip(column.tolist(), timestamps_ns, segments, strict=True)
+        columns.append([sliding.push(score, int(t), int(k)) for score, t, k in rows])
+    return np.array(columns, dtype=np.float64).T
 
 
 def block_maxima(
@@ -106,7 +129,7 @@ def block_maxima(
     segments: Sequence[int] | npt.NDArray[np.integer],
     block_s: float,
 ) -> Floats:
-    """Largest value in each stretch of `block_s` seconds of a segment: one chance for an alarm each."""
+    """Largest value (of N) in each stretch of `block_s` seconds of a segment: one chance for an alarm each."""
     blocks = np.asarray(timestamps_ns, dtype=np.int64) // round(block_s * 1e9)
     segment = np.asarray(segments)
     starts = np.flatnonzero(np.r_[True, (np.diff(blocks) != 0) | (np.diff(segment) != 0)])
@@ -114,10 +137,15 @@ def block_maxima(
 
 
 def tail_level(maxima: Floats, probability: float) -> float:
-    """The level that a normal block's maximum, >= 0, exceeds with this probability (0 < probability <= 0.5)."""
+    """The level that a normal block's maximum exceeds with this probability (0 < probability <= 0.5)."""
+    slope, location = _normal_line(maxima, FIT_FROM, FIT_TO)
+    return float(location + max(slope, 0.0) * NormalDist().inv_cdf(1.0 - probability))
+
+
+def _normal_line(values: Floats, low: float, high: float) -> tuple[float, float]:
+    """Slope and intercept of the normal quantile plot between two quantiles."""
     normal = NormalDist()
-    shares = np.linspace(FIT_FROM, FIT_TO, FIT_POINTS)
-    amplitudes = np.quantile(np.sqrt(np.maximum(maxima, 0.0)), shares)
+    shares = np.linspace(low, high, FIT_POINTS)
     deviates = np.array([normal.inv_cdf(share) for share in shares])
-    slope, location = np.polyfit(deviates, amplitudes, 1)
-    return float((location + max(slope, 0.0) * normal.inv_cdf(1.0 - probability)) ** 2)
+    slope, location = np.polyfit(deviates, np.quantile(values, shares), 1)
+    return float(slope), float(location)

@@ -145,7 +145,7 @@ def _run(bundle: Bundle, video: Path, out: Path) -> RunSummary:
             stack.enter_context(
                 VideoSink(
                     out / "annotated.mp4",
-                    Annotator(scorer.calibration, scorer.calibration.threshold),
+                    Annotator(scorer.calibration.threshold),
                     fps_hz=source.fps_hint_hz or 10.0,
                 )
             ),

@@ -7,9 +7,11 @@ from typing import Any, Literal, get_args
 
 from edgevad.errors import OptionError
 
-__all__ = ["InputSpec", "MotionKind", "MotionSpec"]
+__all__ = ["BankShape", "InputSpec", "MotionKind", "MotionSpec"]
 
 MotionKind = Literal["difference", "flow"]
+# Episodes, entries in each, values of an entry (coordinates and one more).
+BankShape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class InputSpec:
     Attributes:
         height_px, width_px: size that frames are area-resampled to; the aspect ratio is not kept.
         motion: how to compute the `motion` input, or None where the model does not use it.
+        bank: shape of the `bank` input, what the vehicle remembers, or None where the model remembers nothing.
     """
 
     height_px: int = 64
     width_px: int = 64
     motion: MotionSpec | None = None
+    bank: BankShape | None = None
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < 16:
@@ -67,7 +71,9 @@ class InputSpec:
                 "lags_ms": list(self.motion.lags_ms),
                 "width_px": self.motion.width_px,
             }
-        return {"height_px": self.height_px, "width_px": self.width_px, "color_order": "bgr", "motion": motion}
+        bank = None if self.bank is None else list(self.bank)
+        size = {"height_px": self.height_px, "width_px": self.width_px}
+        return {**size, "color_order": "bgr", "motion": motion, "bank": bank}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> InputSpec:
@@ -77,4 +83,8 @@ class InputSpec:
             motion = MotionSpec(motion["kind"], tuple(int(lag) for lag in motion["lags_ms"]), int(motion["width_px"]))
         if value["color_order"] != "bgr":
             raise OptionError(f"color order {value['color_order']!r}", expected="bgr")
-        return cls(int(value["height_px"]), int(value["width_px"]), motion)
+        bank = value["bank"]
+        if bank is not None:
+            episodes, entries, values = (int(size) for size in bank)
+            bank = (episodes, entries, values)
+        return cls(int(value["height_px"]), int(value["width_px"]), motion, bank)

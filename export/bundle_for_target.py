@@ -34,7 +34,8 @@ def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, ove
     module = load_module(folder)
     recipe, provenance = folder.read_recipe()
     selftest = folder.read_sample()
-    backend = TorchBackend(module)
+    bank = None if module.memory is None else folder.read_bank()
+    backend = TorchBackend(module, bank)
     selftest["score"] = backend.score(selftest["frames"], selftest.get("motion")).score
     return write_bundle(
         out,
@@ -45,7 +46,8 @@ def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, ove
         score=recipe.model.score,
         calibration=folder.read_calibration(),
         provenance={**provenance, "sources": list(recipe.sources), "recipe": recipe.to_json()},
-        onnx_bytes=onnx_from_model(module, batch=1 if target.static_batch else None),
+        onnx_bytes=onnx_from_model(module, bank=bank, batch=1 if target.static_batch else None),
         selftest=selftest,
         scores=folder.read_scores().arrays(),
+        bank=bank,
     )

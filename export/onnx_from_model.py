@@ -7,6 +7,8 @@ import io
 import logging
 import warnings
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 
@@ -19,11 +21,14 @@ __all__ = ["OPSET", "onnx_from_model"]
 OPSET = 18
 
 
-def onnx_from_model(module: ScoringModule, *, batch: int | None = None) -> bytes:
+def onnx_from_model(
+    module: ScoringModule, *, bank: npt.NDArray[np.float32] | None = None, batch: int | None = None
+) -> bytes:
     """Serialise the scoring graph.
 
-    Inputs `frames` uint8 (N, H, W, 3) and, where the model uses it, `motion` float32 (N, H, W, M); outputs `score`
-    (N,), `heatmap` (N, h, w), `latent` (N, d), all float32. N is `batch`, or any where it is None.
+    Inputs `frames` uint8 (N, H, W, 3) and, where the model uses them, `motion` float32 (N, H, W, M) and `bank` float32
+    of the shape of the one given here; outputs `score` (N, P), `heatmap` (N, Q, h, w), `latent` (N, d), all float32. N
+    is `batch`, or any where it is None.
 
     Raises:
         ModelError: torch's exporter refused the graph.
@@ -35,10 +40,18 @@ def onnx_from_model(module: ScoringModule, *, batch: int | None = None) -> bytes
     if spec.motion is not None:
         inputs.append(torch.zeros(count, spec.height_px, spec.width_px, spec.motion.channels))
         names.append("motion")
+    frame_inputs = len(inputs)
+    if module.memory is not None:
+        if bank is None:
+            raise ModelError("the model has a memory and was given no bank", fix="Train the model again")
+        inputs.append(torch.from_numpy(bank))
+        names.append("bank")
     dynamic = None
     if batch is None:
         n = torch.export.Dim("N", min=1)
-        dynamic = tuple({0: n} for _ in inputs)
+        per_input: list[dict[int, torch.export.Dim]] = [{0: n} if k < frame_inputs else {} for k in range(len(inputs))]
+        # The graph's further inputs come as varargs, which are one argument to torch.export.
+        dynamic = (per_input[0], tuple(per_input[1:]))
     module = module.cpu().eval()
     try:
         # The exporter prints its progress and warns of its own internals.

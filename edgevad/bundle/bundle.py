@@ -1,9 +1,10 @@
 """Reading and writing the folder that a bundle is.
 
 manifest.json   what the rest means, and the checksums of the rest
-model.onnx      the scoring graph: frames [, motion] -> score, heatmap, latent
-selftest.npz    frames (n, h, w, 3) uint8 [, motion (n, h, w, M) float32] and the score (n,) float32 they must give
-scores.npz      the training recording's frame scores: score float32, timestamp_ns int64, segment int32, all (N,)
+model.onnx      the scoring graph: frames [, motion] [, bank] -> score, heatmap, latent
+bank.npy        what the vehicle remembers, the graph's `bank` (E, m, d + 1) float32, where the model remembers
+selftest.npz    frames (n, h, w, 3) uint8 [, motion (n, h, w, M) float32] and the score (n, P) float32 they must give
+scores.npz      the training recording's frame scores: score (N, P) float32, timestamp_ns int64, segment int32 (N,)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
@@ -25,9 +26,10 @@ from edgevad.bundle.manifest import MANIFEST_NAME, Calibration, Manifest, read_m
 from edgevad.errors import BundleError, ChecksumMismatchError
 from edgevad.spec import InputSpec
 
-__all__ = ["MODEL_NAME", "SCORES_NAME", "SELFTEST_NAME", "Bundle", "TrainingScores", "write_bundle"]
+__all__ = ["BANK_NAME", "MODEL_NAME", "SCORES_NAME", "SELFTEST_NAME", "Bundle", "TrainingScores", "write_bundle"]
 
 MODEL_NAME = "model.onnx"
+BANK_NAME = "bank.npy"
 SELFTEST_NAME = "selftest.npz"
 SCORES_NAME = "scores.npz"
 
@@ -39,7 +41,7 @@ class TrainingScores:
     """Frame scores of the recording a model was trained on: what a threshold is calibrated from.
 
     Attributes:
-        score: (N,) float32 frame scores.
+        score: (N, P) float32 frame scores, a column for each part.
         timestamp_ns: (N,) int64.
         segment: (N,) int32.
     """
@@ -74,7 +76,8 @@ class Bundle:
             _refuse_what_is_no_bundle(directory)
         manifest = read_manifest(directory / MANIFEST_NAME)
         bundle = cls(directory, manifest)
-        for name in (MODEL_NAME, SELFTEST_NAME, SCORES_NAME):
+        needed = (MODEL_NAME, SELFTEST_NAME, SCORES_NAME, *([] if manifest.input.bank is None else [BANK_NAME]))
+        for name in needed:
             if name not in manifest.files:
                 raise BundleError(f"the manifest does not list {name}", where=directory / MANIFEST_NAME, fix=_FIX)
         for name in manifest.files:
@@ -124,7 +127,7 @@ class Bundle:
         count = len(arrays["score"])
         expected: dict[str, tuple[int, ...]] = {
             "frames": (count, spec.height_px, spec.width_px, 3),
-            "score": (count,),
+            "score": (count, len(self.manifest.calibration.parts)),
         }
         if spec.motion is not None:
             expected["motion"] = (count, spec.height_px, spec.width_px, spec.motion.channels)
@@ -138,6 +141,29 @@ class Bundle:
                 )
         return arrays
 
+    def bank(self) -> npt.NDArray[np.float32] | None:
+        """What the vehicle remembers: (E, m, d + 1) float32, or None where the model remembers nothing.
+
+        Raises:
+            BundleError: the file cannot be read, or does not fit the manifest.
+        """
+        shape = self.manifest.input.bank
+        if shape is None:
+            return None
+        path = self.path / BANK_NAME
+        try:
+            bank = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BundleError(f"the bank cannot be read ({error})", where=path, fix=_FIX) from error
+        if bank.shape != shape or bank.dtype != np.float32 or not np.isfinite(bank).all():
+            raise BundleError(
+                f"the bank is {bank.dtype} of shape {bank.shape}",
+                where=path,
+                expected=f"finite float32 of shape {shape}, as the manifest says",
+                fix=_FIX,
+            )
+        return np.ascontiguousarray(bank)
+
     def training_scores(self) -> TrainingScores:
         """The frame scores that the threshold was calibrated from.
 
@@ -146,9 +172,11 @@ class Bundle:
         """
         path = self.path / SCORES_NAME
         arrays = _load_arrays(path, ("score", "timestamp_ns", "segment"))
-        shapes = {array.shape for array in arrays.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-            raise BundleError(f"the training scores have shapes {sorted(shapes)}", where=path, expected="one", fix=_FIX)
+        count, parts = len(arrays["timestamp_ns"]), len(self.manifest.calibration.parts)
+        expected = {"score": (count, parts), "timestamp_ns": (count,), "segment": (count,)}
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if shapes != expected:
+            raise BundleError(f"the training scores have shapes {shapes}", where=path, expected=str(expected), fix=_FIX)
         return TrainingScores(
             arrays["score"].astype(np.float32, copy=False),
             arrays["timestamp_ns"].astype(np.int64, copy=False),
@@ -169,11 +197,12 @@ def write_bundle(
     onnx_bytes: bytes,
     selftest: Mapping[str, npt.NDArray[Any]],
     scores: Mapping[str, npt.NDArray[Any]],
+    bank: npt.NDArray[np.float32] | None = None,
 ) -> Bundle:
     """Write a bundle folder, whole or not at all, and open it again. An older bundle at `path` is replaced.
 
-    The first seven fields are the manifest's; `selftest` and `scores` hold the arrays that the module describes.
-    Checksums and the time of creation are filled in.
+    The first seven fields are the manifest's, but for the shape of `bank`, which is filled in with checksums and the
+    time of creation; `selftest`, `scores` and `bank` are the arrays that the module describes.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -183,6 +212,12 @@ def write_bundle(
         (directory / MODEL_NAME).write_bytes(onnx_bytes)
         np.savez(directory / SELFTEST_NAME, **selftest)  # type: ignore[arg-type]
         np.savez(directory / SCORES_NAME, **scores)  # type: ignore[arg-type]
+        names = [MODEL_NAME, SELFTEST_NAME, SCORES_NAME]
+        if bank is not None:
+            np.save(directory / BANK_NAME, bank)
+            names.append(BANK_NAME)
+            episodes, entries, values = bank.shape
+            input = replace(input, bank=(episodes, entries, values))
         manifest = Manifest(
             name=name,
             target=target,
@@ -191,7 +226,7 @@ def write_bundle(
             score=score,
             calibration=calibration,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            files={file: sha256_of(directory / file) for file in (MODEL_NAME, SELFTEST_NAME, SCORES_NAME)},
+            files={file: sha256_of(directory / file) for file in names},
             provenance=dict(provenance),
         )
         text = json.dumps(manifest.to_json(), indent=2, allow_nan=False)
@@ -199,6 +234,7 @@ def write_bundle(
         written = Bundle.open(directory)
         written.selftest()
         written.training_scores()
+        written.bank()
     return Bundle.open(path)
 
 

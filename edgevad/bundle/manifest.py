@@ -4,43 +4,90 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgevad.errors import EdgevadError, ManifestError
 from edgevad.runtime.window import WindowSpec
 from edgevad.spec import InputSpec
 
-__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Calibration", "Manifest", "read_manifest"]
+__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Calibration", "Manifest", "PartCalibration", "read_manifest"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How a frame score becomes an anomaly score, and when that is an alarm.
+class PartCalibration:
+    """How one part of the frame score, windowed, becomes a normal deviate.
 
-    anomaly score = (windowed frame score - median) / spread.
+    deviate = (sqrt(max(windowed, 0)) - location) / scale - margin.
+
+    Attributes:
+        name: of the part.
+        location, scale: of the square root of its windowed values where nothing is wrong, scale > 0.
+        margin: how much more it must stand out than the parts that lead, in deviates, >= 0.
+    """
+
+    name: str
+    location: float
+    scale: float
+    margin: float = 0.0
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PartCalibration:
+        """Raises KeyError, TypeError or ValueError where `value` is not what `asdict` gave."""
+        numbers = [float(value[name]) for name in ("location", "scale", "margin")]
+        if not all(math.isfinite(number) for number in numbers) or numbers[1] <= 0:
+            raise ValueError("the calibration's statistics are not finite or a scale is not positive")
+        return cls(str(value["name"]), *numbers)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a frame's scores become an anomaly score, and when that is an alarm.
+
+    The anomaly score is the largest of the parts' deviates.
 
     Attributes:
         window: the sliding window the statistics were taken through.
-        median: of the windowed frame scores of the training recording, in units of the frame score.
-        spread: their robust standard deviation (1.4826 times the median absolute deviation), same units, > 0.
+        parts: one for each column of the frame score, in order.
         threshold: anomaly score beyond which an event starts, dimensionless.
         alarms_per_hour: the false-alarm budget the threshold was set for.
     """
 
     window: WindowSpec
-    median: float
-    spread: float
+    parts: tuple[PartCalibration, ...]
     threshold: float
     alarms_per_hour: float
 
-    def standardise(self, windowed: float) -> float:
-        """The anomaly score of a windowed frame score."""
-        return (windowed - self.median) / self.spread
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(part.name for part in self.parts)
+
+    def deviates(self, windowed: Sequence[float]) -> list[float]:
+        """The parts' deviates of one frame's windowed scores (P,)."""
+        return [
+            (math.sqrt(max(value, 0.0)) - part.location) / part.scale - part.margin
+            for part, value in zip(self.parts, windowed, strict=True)
+        ]
+
+    def anomaly_scores(self, windowed: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Anomaly scores (N,) of windowed scores (N, P); NaN stays NaN."""
+        location, scale, margin = (
+            np.array([getattr(part, name) for part in self.parts]) for name in ("location", "scale", "margin")
+        )
+        amplitude = np.sqrt(np.maximum(np.asarray(windowed, dtype=np.float64), 0.0))
+        return np.asarray(((amplitude - location) / scale - margin).max(axis=1), dtype=np.float64)
+
+    def alarm_levels(self, threshold: float) -> list[float]:
+        """The score of each part (P,) that would by itself reach `threshold`."""
+        return [max(part.location + part.scale * (threshold + part.margin), 0.0) ** 2 for part in self.parts]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,10 +95,14 @@ class Calibration:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Calibration:
         """Raises KeyError, TypeError, ValueError or OptionError where `value` is not what `to_json` wrote."""
-        numbers = {k: float(value[k]) for k in ("median", "spread", "threshold", "alarms_per_hour")}
-        if not all(math.isfinite(number) for number in numbers.values()) or numbers["spread"] <= 0:
-            raise ValueError("the calibration's statistics are not finite or its spread is not positive")
-        return cls(window=WindowSpec(value["window"]["kind"], float(value["window"]["length_s"])), **numbers)
+        threshold, budget = float(value["threshold"]), float(value["alarms_per_hour"])
+        if not (math.isfinite(threshold) and math.isfinite(budget)):
+            raise ValueError("the calibration's threshold or budget is not finite")
+        parts = tuple(PartCalibration.from_json(part) for part in value["parts"])
+        if not parts:
+            raise ValueError("the calibration has no parts")
+        window = WindowSpec(value["window"]["kind"], float(value["window"]["length_s"]))
+        return cls(window, parts, threshold, budget)
 
 
 @dataclass(frozen=True)
@@ -63,7 +114,7 @@ class Manifest:
         target: device profile the bundle was made for.
         precision: of the graph's weights and activations: "fp32" here, others with quantisation.
         input: what the graph's inputs `frames` and `motion` hold.
-        score: name of the frame score ("patch", "mse" or "pcc").
+        score: name of the frame score ("parts", "patch", "mse" or "pcc").
         calibration: window, statistics and threshold.
         created: UTC time of the export, ISO 8601.
         files: SHA-256 of every file of the bundle but the manifest, by relative path.

@@ -119,12 +119,12 @@ def _open_sinks(
         from edgevad.report.annotated_video import VideoSink, WindowSink
         from edgevad.report.overlay import Annotator
 
-        annotator = Annotator(pipeline.scorer.calibration, threshold)
+        annotator = Annotator(threshold)
         if save is not None:
             # Sources of mixed or unknown rate play at that of most cars' recorders.
             sinks.append(stack.enter_context(VideoSink(save, annotator, fps_hz=source.fps_hint_hz or 20.0)))
         if show:
-            annotator = Annotator(pipeline.scorer.calibration, threshold)
+            annotator = Annotator(threshold)
             sinks.append(stack.enter_context(WindowSink(annotator, pipeline.stop)))
     if out is not None:
         # After those that refuse more: it replaces the results of an earlier run at once.

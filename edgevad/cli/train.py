@@ -31,16 +31,20 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")] = ...,  # type: ignore[assignment]
     preset: Annotated[str, typer.Option(help="Size of the network: nano, small or base.")] = "small",
     appearance: Annotated[str, typer.Option(help="What it sees of a frame: log, gray, color or none.")] = "log",
-    motion: Annotated[str, typer.Option(help="Motion channels: none, difference or flow (fixed cameras).")] = "none",
+    motion: Annotated[
+        str, typer.Option(help="auto (flow where the camera stands still), none, difference or flow.")
+    ] = "auto",
     lags_ms: Annotated[str, typer.Option(help="How far back each motion channel looks, e.g. 200,400.")] = "200",
     size_px: Annotated[Optional[int], typer.Option("--size", help="Model input in pixels a side.")] = None,  # noqa: UP045
     width: Annotated[Optional[int], typer.Option(help="Channels of the first convolution.")] = None,  # noqa: UP045
     depth: Annotated[Optional[int], typer.Option(help="How often the encoder halves the image.")] = None,  # noqa: UP045
     latent: Annotated[Optional[int], typer.Option(help="Dimensions of the latent.")] = None,  # noqa: UP045
     decoder: Annotated[str, typer.Option(help="linear (started from PCA templates) or conv.")] = "linear",
-    score: Annotated[str, typer.Option(help="Frame score: patch (largest local error), mse or pcc.")] = "patch",
+    score: Annotated[
+        str, typer.Option(help="parts (several, each calibrated), or one: patch (largest local error), mse, pcc.")
+    ] = "parts",
     entropy_weight: Annotated[
-        str, typer.Option(help="auto (held by what recurs in the recording) or a number.")
+        str, typer.Option(help="auto (held by what the recording lets be explained) or a number.")
     ] = "auto",
     sigma: Annotated[float, typer.Option(help="Kernel width, in units of the latents' scale.")] = 1.0,
     fixed_kernel: Annotated[bool, typer.Option(help="Entropy of unscaled latents, as the paper writes it.")] = False,
@@ -205,6 +209,7 @@ def _report(result: TrainingResult, json_output: bool, cache_option: str) -> Non
     skipped = f", {facts['skipped']} unreadable" if facts["skipped"] else ""
     table.add_row("trained on", f"{facts['frames']} frames, {facts['duration_s']:.0f} s{skipped}")
     table.add_row("recurrence explains", recurrence)
+    table.add_row("camera", facts["camera"]["sentence"])
     table.add_row("training", f"{facts['steps']} steps; stopped: {facts['stopped_because']}")
     budget = calibration_.alarms_per_hour
     plural = "" if budget == 1 else "s"

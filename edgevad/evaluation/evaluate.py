@@ -188,7 +188,7 @@ def evaluate(
         raise OptionError(f"{source.name} is live", expected="a recording, which labels can be about")
     if labels.segment is not None:
         source = with_segments(source, labels.segment)
-    builder, top = FrameTableBuilder(), TopFrames(top_frames)
+    builder, top = FrameTableBuilder(scorer.calibration.names), TopFrames(top_frames)
     events: list[Event] = []
     with Pipeline(scorer, source) as pipeline:
         for done, result in enumerate(pipeline, start=1):
@@ -222,8 +222,9 @@ def _judged(
     top_frames: tuple[TopFrame, ...],
 ) -> Evaluation:
     calibration = scorer.calibration
-    mean = centred_mean(frames.frame_score, frames.timestamp_ns, frames.segment, calibration.window.length_s)
-    centred = (mean - calibration.median) / calibration.spread
+    length_s = calibration.window.length_s
+    means = [centred_mean(part, frames.timestamp_ns, frames.segment, length_s) for part in frames.parts.T]
+    centred = calibration.anomaly_scores(np.stack(means, axis=1))
     scores: dict[SeriesName, npt.NDArray[np.float64]] = {
         "frame": frames.frame_score,
         "window": frames.anomaly_score,

@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameTable", "FrameTableBuilder"]
 
-COLUMNS = ("frame", "timestamp_s", "segment", "frame_score", "anomaly_score", "is_anomaly", "level", "event")
+COLUMNS = ("frame", "timestamp_s", "segment", "frame_score", "anomaly_score", "cause", "is_anomaly", "level", "event")
 
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
-    """Entry k is about the frame with index k; all arrays are (N,).
+    """Entry k is about the frame with index k; arrays are (N,), or (N, P) with a column for each part of the score.
 
     Attributes:
         seen: bool; False for a frame that could not be read, or was deleted.
         timestamp_ns: int64; of frames not seen, that of the frame before.
         segment: int64; of frames not seen, that of the frame before.
+        names: of the parts.
+        parts: (N, P) float64, raw scores, NaN where the model had none.
+        deviates: (N, P) float64, windowed and standardised, NaN where the model had no score.
         frame_score: float64, NaN where the model had no score.
         anomaly_score: float64, windowed and standardised, NaN where the model had no score.
         is_anomaly: bool, the frame was inside an event as it was decided, without looking ahead.
@@ -39,6 +42,9 @@ class FrameTable:
     seen: npt.NDArray[np.bool_]
     timestamp_ns: npt.NDArray[np.int64]
     segment: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    parts: npt.NDArray[np.float64]
+    deviates: npt.NDArray[np.float64]
     frame_score: npt.NDArray[np.float64]
     anomaly_score: npt.NDArray[np.float64]
     is_anomaly: npt.NDArray[np.bool_]
@@ -53,6 +59,10 @@ class FrameTable:
         """Recorded time, gaps between segments left out."""
         inside = np.diff(self.segment) == 0
         return float(np.diff(self.timestamp_ns)[inside].sum()) / 1e9
+
+    def _cause(self, k: int) -> str:
+        deviates = self.deviates[k]
+        return "" if np.isnan(deviates[0]) else self.names[int(np.argmax(deviates))]
 
     def write_csv(self, path: str | PathLike[str]) -> None:
         """Write one row a frame; cells without a value are empty.
@@ -72,6 +82,7 @@ class FrameTable:
                         self.segment[k] if seen else "",
                         _number(self.frame_score[k]),
                         _number(self.anomaly_score[k]),
+                        self._cause(k),
                         int(self.is_anomaly[k]),
                         self.level[k],
                         self.event[k],
@@ -80,9 +91,17 @@ class FrameTable:
 
 
 class FrameTableBuilder:
-    """Takes results in order and grows by 34 bytes a frame."""
+    """Takes results in order and grows by 34 bytes a frame, and 16 for each part of the score.
 
-    def __init__(self) -> None:
+    Args:
+        names: of the parts.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._none = (np.nan,) * len(names)
+        self._parts = array("d")
+        self._deviates = array("d")
         self._index = array("q")
         self._timestamp_ns = array("q")
         self._segment = array("q")
@@ -95,6 +114,8 @@ class FrameTableBuilder:
         self._index.append(frame.index)
         self._timestamp_ns.append(frame.timestamp_ns)
         self._segment.append(frame.segment)
+        self._parts.extend(result.parts or self._none)
+        self._deviates.extend(result.deviates or self._none)
         self._frame_score.append(np.nan if result.frame_score is None else result.frame_score)
         self._anomaly_score.append(np.nan if result.anomaly_score is None else result.anomaly_score)
         self._is_anomaly.append(result.is_anomaly)
@@ -110,10 +131,17 @@ class FrameTableBuilder:
         def scores(values: array[float]) -> npt.NDArray[np.float64]:
             return np.where(seen, np.array(values, dtype=np.float64)[row], np.nan)
 
+        def columns(values: array[float]) -> npt.NDArray[np.float64]:
+            table = np.array(values, dtype=np.float64).reshape(-1, len(self._names))
+            return np.where(seen[:, None], table[row], np.nan)
+
         return FrameTable(
             seen=seen,
             timestamp_ns=np.array(self._timestamp_ns, dtype=np.int64)[row],
             segment=np.array(self._segment, dtype=np.int64)[row],
+            names=self._names,
+            parts=columns(self._parts),
+            deviates=columns(self._deviates),
             frame_score=scores(self._frame_score),
             anomaly_score=scores(self._anomaly_score),
             is_anomaly=seen & np.array(self._is_anomaly, dtype=np.bool_)[row],

@@ -18,6 +18,7 @@ class Event:
         start_frame, end_frame: their `Frame.index`, both inside.
         peak_score: its largest anomaly score.
         peak_frame: `Frame.index` where that was.
+        cause: the part of the frame score that stood out most there.
         source_id, segment: of all its frames.
     """
 
@@ -28,6 +29,7 @@ class Event:
     end_frame: int
     peak_score: float
     peak_frame: int
+    cause: str
     source_id: str
     segment: int
 

@@ -66,7 +66,8 @@ class JsonlSink(Sink):
         line = (
             f'{{"frame": {frame.index}, "timestamp_ns": {frame.timestamp_ns}, "source_id": {source}, '
             f'"segment": {frame.segment}, "frame_score": {_number(result.frame_score)}, '
-            f'"windowed_score": {_number(result.windowed_score)}, "anomaly_score": {_number(result.anomaly_score)}, '
+            f'"anomaly_score": {_number(result.anomaly_score)}, "cause": {_quoted(result.cause)}, '
+            f'"deviates": [{", ".join(f"{value:.5g}" for value in result.deviates)}], '
             f'"is_anomaly": {"true" if result.is_anomaly else "false"}, "state": "{result.state}", '
             f'"latency_ms": {1e3 * result.latency_s:.3f}}}\n'
         )
@@ -103,6 +104,11 @@ def _sync(stream: IO[str]) -> None:
         # Pipes and terminals have nothing to sync.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
+
+
+def _quoted(name: str | None) -> str:
+    # Names of parts are ours: plain words.
+    return "null" if name is None else f'"{name}"'
 
 
 def _number(value: float | None) -> str:

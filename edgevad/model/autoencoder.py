@@ -42,7 +42,7 @@ class Representation(nn.Module):
             if self.config.appearance == "log":
                 image = torch.log(image + self.config.log_offset)
             channels.append(image)
-        if self.config.motion != "none":
+        if self.config.motion_channels and self.config.score != "parts":
             if motion is None:
                 raise ValueError("this model needs the motion input")
             channels.append(motion.permute(0, 3, 1, 2).float())

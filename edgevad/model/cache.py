@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgevad._files import output_errors, write_json
 from edgevad.errors import OutputError, TrainingError
+from edgevad.model.camera_motion import NOTHING_SEEN, CameraDecision, CameraProbe
 from edgevad.runtime.preprocess import Preprocessor
 from edgevad.sources.frame import Frame
 from edgevad.spec import InputSpec
@@ -26,7 +27,7 @@ __all__ = ["CacheKey", "FrameCache", "remove_cache"]
 _META = "cache.json"
 # Stands in every folder of ours from its first moment: a folder without it is somebody else's and is never emptied.
 _MARKER = ".edgevad-cache"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class FrameCache:
         timestamp_ns: (N,) int64.
         segment: (N,) int32; grows at each gap in time and at each new source.
         skipped: frames the sources could not decode.
+        camera: whether the camera moves.
     """
 
     images: npt.NDArray[np.uint8]
@@ -69,6 +71,7 @@ class FrameCache:
     timestamp_ns: npt.NDArray[np.int64]
     segment: npt.NDArray[np.int32]
     skipped: int
+    camera: CameraDecision = NOTHING_SEEN
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,7 +116,7 @@ class FrameCache:
             if any(directory.iterdir()):
                 raise OutputError("is not a cache of edgevad's and is not empty", where=directory, fix="Move it away")
             (directory / _MARKER).touch()
-            timestamps, segments = _write_frames(directory, key, frames, progress)
+            timestamps, segments, camera = _write_frames(directory, key, frames, progress)
             if not timestamps:
                 remove_cache(directory)
                 raise TrainingError(
@@ -121,7 +124,12 @@ class FrameCache:
                 )
             np.save(directory / "timestamp_ns.npy", np.array(timestamps, np.int64))
             np.save(directory / "segment.npy", np.array(segments, np.int32))
-        meta = {"digest": key.digest(), "frames": len(timestamps), "skipped": skipped()}
+        meta = {
+            "digest": key.digest(),
+            "frames": len(timestamps),
+            "skipped": skipped(),
+            "camera": camera.to_json(),
+        }
         write_json(directory / _META, meta)
         cache = cls.open(directory, key)
         assert cache is not None
@@ -142,9 +150,10 @@ class FrameCache:
                 motion = np.memmap(directory / "motion.f16", np.float16, "r", shape=(*shape, spec.motion.channels))
             timestamp_ns = np.load(directory / "timestamp_ns.npy", allow_pickle=False)
             segment = np.load(directory / "segment.npy", allow_pickle=False)
+            camera = CameraDecision.from_json(meta["camera"])
         except (OSError, KeyError, TypeError, ValueError):
             return None
-        return cls(images, motion, timestamp_ns, segment, int(meta["skipped"]))
+        return cls(images, motion, timestamp_ns, segment, int(meta["skipped"]), camera)
 
 
 def remove_cache(directory: Path) -> None:
@@ -164,8 +173,8 @@ def _stamps(source: str) -> list[tuple[str, int, int]]:
 
 def _write_frames(
     directory: Path, key: CacheKey, frames: Iterable[Frame], progress: Callable[[int], None]
-) -> tuple[array[int], array[int]]:
-    preprocess = Preprocessor(key.input)
+) -> tuple[array[int], array[int], CameraDecision]:
+    preprocess, probe = Preprocessor(key.input), CameraProbe()
     timestamps, segments = array("q"), array("q")
     last: tuple[str, int] | None = None
     segment = -1
@@ -175,6 +184,7 @@ def _write_frames(
         for frame in frames:
             # The preprocessor sees every frame: motion is against the true past, not against the last one kept.
             item = preprocess(frame)
+            probe.push(frame)
             here = (frame.source_id, frame.segment)
             if here != last:
                 last, next_ns = here, frame.timestamp_ns
@@ -189,4 +199,4 @@ def _write_frames(
             timestamps.append(frame.timestamp_ns)
             segments.append(segment)
             progress(len(timestamps))
-    return timestamps, segments
+    return timestamps, segments, probe.decision()

@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 from edgevad.errors import ModelError, OptionError
 from edgevad.spec import InputSpec, MotionSpec
 
-__all__ = ["PRESETS", "Appearance", "Decoder", "ModelConfig", "Motion", "Score", "preset"]
+__all__ = ["PRESETS", "Appearance", "Decoder", "ModelConfig", "Motion", "Part", "Score", "preset"]
 
 Appearance = Literal["log", "gray", "color", "none"]
-Motion = Literal["none", "difference", "flow"]
+Motion = Literal["auto", "none", "difference", "flow"]
 Decoder = Literal["linear", "conv"]
-Score = Literal["patch", "mse", "pcc"]
+Score = Literal["parts", "patch", "mse", "pcc"]
+Part = Literal["residual", "detail", "motion", "view", "patch", "mse", "pcc"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class ModelConfig:
 
     Attributes:
         appearance: "log", log(gray + log_offset); "gray"; "color", three channels; "none", motion only.
-        motion: "none", "difference" (of gray levels) or "flow" (magnitude of DIS optical flow, pixels per second).
+        motion: "none", "difference" (of gray levels), "flow" (magnitude of DIS optical flow, pixels per second), or
+            "auto": flow where the camera stands still, none where it moves; training decides (`camera_decision`).
         motion_lags_ms: one motion channel per lag.
         flow_width_px: longer side at which flow is computed.
         size_px: frames are resampled to size_px by size_px; a multiple of 2**depth.
@@ -30,13 +32,16 @@ class ModelConfig:
         depth: how often the encoder halves the image.
         latent: dimensions of the latent.
         decoder: "linear", mean + z W, started from PCA templates, or "conv", upsampling by nearest neighbour + conv.
-        score: the frame score: "patch" (largest local error), "mse" or "pcc" (1 - Pearson correlation, the paper's).
+        score: what a frame is judged by: "parts", several scores each calibrated by itself, of which the one that
+            stands out most counts (docs/method.md); or one alone: "patch" (largest local error), "mse" or "pcc"
+            (1 - Pearson correlation, the paper's). With "parts" motion is a part of its own and never goes through
+            the network; with the others it is one more channel of it.
         log_offset: added to gray in [0, 1] before the logarithm; about the sensor's noise floor.
         cell_px: side of the cells that local errors are averaged over, in pixels at size_px.
     """
 
     appearance: Appearance = "log"
-    motion: Motion = "none"
+    motion: Motion = "auto"
     motion_lags_ms: tuple[int, ...] = (200,)
     flow_width_px: int = 360
     size_px: int = 64
@@ -44,7 +49,7 @@ class ModelConfig:
     depth: int = 4
     latent: int = 64
     decoder: Decoder = "linear"
-    score: Score = "patch"
+    score: Score = "parts"
     log_offset: float = 0.03
     cell_px: int = 8
 
@@ -54,8 +59,13 @@ class ModelConfig:
                 raise OptionError(
                     f"unknown {name} {getattr(self, name)!r}", expected="one of " + ", ".join(get_args(kind))
                 )
-        if self.appearance == "none" and self.motion == "none":
+        if self.appearance == "none" and self.motion in ("none", "auto"):
             raise OptionError("the model would look at nothing", fix="Give it an appearance or a motion channel")
+        if self.appearance == "none" and self.score == "parts":
+            raise OptionError(
+                "the score 'parts' compares what a frame looks like, and the appearance is none",
+                fix="Give it an appearance, or another score: patch, mse or pcc",
+            )
         for name in ("size_px", "width", "depth", "latent", "cell_px"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}", expected="1 or more")
@@ -77,7 +87,9 @@ class ModelConfig:
 
     @property
     def input(self) -> InputSpec:
-        motion = None if self.motion == "none" else MotionSpec(self.motion, self.motion_lags_ms, self.flow_width_px)
+        motion = None
+        if self.motion == "flow" or self.motion == "difference":
+            motion = MotionSpec(self.motion, self.motion_lags_ms, self.flow_width_px)
         return InputSpec(self.size_px, self.size_px, motion)
 
     @property
@@ -86,11 +98,20 @@ class ModelConfig:
 
     @property
     def motion_channels(self) -> int:
-        return 0 if self.motion == "none" else len(self.motion_lags_ms)
+        """Channels of the motion input; 0 while "auto" is not decided."""
+        return 0 if self.motion in ("none", "auto") else len(self.motion_lags_ms)
 
     @property
     def channels(self) -> int:
-        return self.appearance_channels + self.motion_channels
+        """Channels that go through the network."""
+        return self.appearance_channels + (0 if self.score == "parts" else self.motion_channels)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Columns of the frame score, in order; those that have a heatmap stand first."""
+        if self.score != "parts":
+            return (self.score,)
+        return ("residual", "detail", "motion", "view") if self.motion_channels else ("residual", "detail", "view")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

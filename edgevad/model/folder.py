@@ -3,6 +3,7 @@
 config.json          the recipe, and what came of it (provenance)
 weights.safetensors  the scoring module, representation statistics included
 calibration.json     window, median, spread, threshold
+bank.npy             what the vehicle remembers (edgevad/model/bank.py), where the model has a memory
 scores.npz           frame scores of the training recording: score, timestamp_ns, segment
 sample.npz           a few frames of it as the graph takes them, for a bundle's self-test
 history.csv, .png    what happened, round by round
@@ -33,7 +34,7 @@ from edgevad.runtime.window import WindowSpec
 
 __all__ = ["ModelFolder", "Recipe"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class ModelFolder:
         self.config = self.path / "config.json"
         self.weights = self.path / "weights.safetensors"
         self.calibration = self.path / "calibration.json"
+        self.bank = self.path / "bank.npy"
         self.scores = self.path / "scores.npz"
         self.sample = self.path / "sample.npz"
         self.history_csv = self.path / "history.csv"
@@ -100,7 +102,7 @@ class ModelFolder:
 
     def files(self) -> tuple[Path, ...]:
         """Everything a run leaves besides config.json."""
-        arrays = (self.calibration, self.scores, self.sample)
+        arrays = (self.calibration, self.bank, self.scores, self.sample)
         return (self.weights, self.checkpoint, *arrays, self.history_csv, self.history_png)
 
     def write_recipe(self, recipe: Recipe, provenance: dict[str, Any]) -> None:
@@ -151,6 +153,25 @@ class ModelFolder:
             return Calibration.from_json(json.loads(self.calibration.read_text(encoding="utf-8")))
         except (OSError, KeyError, TypeError, ValueError, EdgevadError) as error:
             raise ModelError(f"the calibration cannot be read ({error})", where=self.calibration) from error
+
+    def write_bank(self, bank: npt.NDArray[np.float32]) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, bank)
+        with atomic_file(self.bank) as stream:
+            stream.write(buffer.getvalue())
+
+    def read_bank(self) -> npt.NDArray[np.float32]:
+        """(E, m, d + 1) float32. Raises ModelError where the file is missing or broken."""
+        fix = "Train the model again"
+        try:
+            bank = np.load(self.bank, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ModelError(f"cannot be read ({error})", where=self.bank, fix=fix) from error
+        if bank.ndim != 3 or bank.dtype != np.float32:
+            raise ModelError(
+                f"{bank.dtype} of shape {bank.shape}", where=self.bank, expected="float32 with 3 dimensions", fix=fix
+            )
+        return np.asarray(bank)
 
     def write_scores(self, scores: TrainingScores) -> None:
         _write_arrays(self.scores, scores.arrays())

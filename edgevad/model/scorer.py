@@ -19,10 +19,11 @@ __all__ = ["TorchBackend", "load_module", "scorer_from_model"]
 
 
 class TorchBackend:
-    """Scores with the torch module itself, on the CPU."""
+    """Scores with the torch module itself, on the CPU; `bank` (E, m, d + 1) float32 where the model has a memory."""
 
-    def __init__(self, module: ScoringModule) -> None:
+    def __init__(self, module: ScoringModule, bank: npt.NDArray[np.float32] | None = None) -> None:
         self._module = module.cpu().eval()
+        self._bank = None if bank is None else torch.from_numpy(bank)
 
     @torch.no_grad()
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
@@ -30,6 +31,8 @@ class TorchBackend:
         inputs = [torch.from_numpy(np.ascontiguousarray(frames))]
         if motion is not None:
             inputs.append(torch.from_numpy(np.ascontiguousarray(motion, dtype=np.float32)))
+        if self._bank is not None:
+            inputs.append(self._bank)
         score, heatmap, latent = self._module(*inputs)
         return Scores(score.numpy(), heatmap.numpy(), latent.numpy())
 
@@ -64,6 +67,6 @@ def scorer_from_model(path: str | PathLike[str]) -> Scorer:
         str(folder.path),
         recipe.model.input,
         folder.read_calibration(),
-        TorchBackend(module),
+        TorchBackend(module, folder.read_bank() if module.memory is not None else None),
         folder.read_scores,
     )

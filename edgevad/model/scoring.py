@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevad.model.autoencoder import Autoencoder, Representation
 from edgevad.model.config import ModelConfig
+from edgevad.model.memory import RecurrenceMemory
 
-__all__ = ["ScoringModule", "local_errors", "pearson_distance"]
+__all__ = ["ScoringModule", "local_errors", "motion_errors", "pearson_distance"]
 
 
 class ScoringModule(nn.Module):
-    """frames (N, H, W, 3) uint8 [, motion (N, H, W, M) float32] -> score (N,), heatmap (N, h, w), latent (N, d).
+    """frames (N, H, W, 3) uint8 [, motion (N, H, W, M) float32] [, bank (E, m, d + 1) float32]
+    -> score (N, P), heatmap (N, Q, h, w), latent (N, d).
 
-    The heatmap holds the mean squared error of overlapping cells of `cell_px` pixels, half a cell apart, in units of
-    the training recording's variance.
+    The columns of the score are `config.parts`; the first Q of them, those that point at a place, have a heatmap: means
+    over overlapping cells of `cell_px` pixels, half a cell apart. All are squared errors in units of the training
+    recording's variance, but `view`, a distance in their square root, `motion`, in the motion's own units squared, and
+    `pcc`, 1 - correlation.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -23,9 +28,36 @@ class ScoringModule(nn.Module):
         self.config = config
         self.representation = Representation(config)
         self.autoencoder = Autoencoder(config)
+        self.memory = RecurrenceMemory(config) if config.score == "parts" else None
+        if "motion" in config.parts:
+            # What moves at each place on average, as (H, W, M).
+            self.register_buffer("mean_motion", torch.zeros(config.size_px, config.size_px, config.motion_channels))
 
-    def forward(self, frames: Tensor, motion: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.representation(frames, motion)
+    def forward(self, frames: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`inputs` are those of `motion` and `bank` that the model uses, in this order."""
+        motion = inputs[0] if self.config.motion_channels else None
+        if self.memory is None:
+            return self._one_score(self.representation(frames, motion))
+        return self.parts(frames, motion, inputs[-1])
+
+    def parts(
+        self, frames: Tensor, motion: Tensor | None, bank: Tensor, excluded: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The graph of a model with parts; `excluded` (N, E, m) bool, entries of the bank that do not count."""
+        assert self.memory is not None
+        x = self.representation(frames, None)
+        reconstruction, latent = self.autoencoder(x)
+        view, detail = self.memory(x, bank, excluded)
+        maps = [local_errors(x, reconstruction, self.config.cell_px), detail]
+        scores = [error.amax(dim=(1, 2)) for error in maps]
+        if motion is not None:
+            fine, coarse = motion_errors(motion - self.mean_motion, self.config.cell_px)
+            maps.append(fine)
+            # Largest at two scales, geometric mean: one pixel's flow going astray is not enough, nor is a slow crowd.
+            scores.append((fine.amax(dim=(1, 2)) * coarse.amax(dim=(1, 2))).sqrt())
+        return torch.stack([*scores, view], dim=1), torch.stack(maps, dim=1), latent
+
+    def _one_score(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         reconstruction, latent = self.autoencoder(x)
         heatmap = local_errors(x, reconstruction, self.config.cell_px)
         if self.config.score == "pcc":
@@ -34,13 +66,21 @@ class ScoringModule(nn.Module):
             score = (x - reconstruction).square().mean(dim=(1, 2, 3))
         else:
             score = heatmap.amax(dim=(1, 2))
-        return score, heatmap, latent
+        return score.unsqueeze(1), heatmap.unsqueeze(1), latent
 
 
 def local_errors(x: Tensor, reconstruction: Tensor, cell_px: int) -> Tensor:
     """Mean squared error over cells of cell_px, half a cell apart: (N, C, H, W) twice -> (N, h, w)."""
     error = (x - reconstruction).square().mean(dim=1, keepdim=True)  # (N, 1, H, W)
     return F.avg_pool2d(error, cell_px, stride=cell_px // 2).squeeze(1)
+
+
+def motion_errors(deviation: Tensor, cell_px: int) -> tuple[Tensor, Tensor]:
+    """Mean squared deviation of motion (N, H, W, M) over cells of cell_px and of twice that, half a cell apart."""
+    squared = deviation.square().mean(dim=3).unsqueeze(1)  # (N, 1, H, W)
+    fine = F.avg_pool2d(squared, cell_px, stride=cell_px // 2)
+    coarse = F.avg_pool2d(squared, min(2 * cell_px, squared.shape[-1]), stride=cell_px)
+    return fine.squeeze(1), coarse.squeeze(1)
 
 
 def pearson_distance(x: Tensor, reconstruction: Tensor) -> Tensor:

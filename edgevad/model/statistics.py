@@ -14,7 +14,7 @@ from torch import Tensor
 from edgevad.model.autoencoder import Representation
 from edgevad.model.cache import FrameCache
 
-__all__ = ["RecordingStatistics", "batch_of", "recording_statistics", "recurrence_share"]
+__all__ = ["RecordingStatistics", "batch_of", "elapsed_s", "recording_statistics", "recurrence_share"]
 
 SAMPLE_FRAMES = 4000
 # The sample is held in float32, a few copies at a time: larger inputs get a smaller one.
@@ -33,6 +33,7 @@ class RecordingStatistics:
         mean_frame: (C, H, W) of the standardised representation.
         templates: (k, C*H*W) principal directions times their standard deviations, strongest first.
         variance: mean squared distance per value of standardised frames from the mean frame.
+        template_share: share of that variance that the templates explain, in [0, 1].
         recurrence: share of that variance that frames of other times explain; None where the recording is too short.
     """
 
@@ -41,6 +42,7 @@ class RecordingStatistics:
     mean_frame: Tensor
     templates: Tensor
     variance: float
+    template_share: float
     recurrence: float | None
 
 
@@ -74,10 +76,11 @@ def recording_statistics(
         torch.manual_seed(seed)
         u, s, v = torch.svd_lowrank(flat, q=min(k + 8, *flat.shape), niter=3)
     templates = (v[:, :k] * (s[:k] / len(flat) ** 0.5)).T.contiguous()
-    times_s = torch.from_numpy(_elapsed_s(cache)[sample])
+    template_share = min(float(s[:k].square().sum()) / (variance * flat.numel()), 1.0)
+    times_s = torch.from_numpy(elapsed_s(cache)[sample])
     neighbours = max(5, round(NEIGHBOURS * len(sample) / len(cache)))
     recurrence = recurrence_share(flat, u * s, times_s, neighbours)
-    return RecordingStatistics(mean, scale, mean_frame, templates, variance, recurrence)
+    return RecordingStatistics(mean, scale, mean_frame, templates, variance, template_share, recurrence)
 
 
 def recurrence_share(flat: Tensor, coordinates: Tensor, times_s: Tensor, neighbours: int = NEIGHBOURS) -> float | None:
@@ -106,7 +109,7 @@ def recurrence_share(flat: Tensor, coordinates: Tensor, times_s: Tensor, neighbo
     return None if total == 0.0 else min(max(1.0 - error / total, 0.0), 1.0)
 
 
-def _elapsed_s(cache: FrameCache) -> np.ndarray:
+def elapsed_s(cache: FrameCache) -> np.ndarray:
     """Seconds on a clock that runs on across sources, so that two recordings are never 'the same time'."""
     gap = np.diff(cache.segment) != 0
     step = np.where(gap, ELSEWHEN_S, cache.step_s())

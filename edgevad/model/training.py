@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +18,13 @@ from edgevad._files import writable_directory
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
 from edgevad.calibration import calibrate
+from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import EdgevadError, OptionError, TrainingError
+from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import CacheKey, FrameCache, remove_cache
 from edgevad.model.checkpoint import save_weights
 from edgevad.model.folder import ModelFolder, Recipe
+from edgevad.model.recording_scores import score_recording
 from edgevad.model.trainer import Trainer, training_device
 from edgevad.sources import open_source
 
@@ -153,7 +156,10 @@ class Training:
             "skipped": cache.skipped,
             "duration_s": round(cache.duration_s, 3),
             "device": str(trainer.device),
+            "camera": cache.camera.to_json(),
+            "motion": self.recipe.model.motion,
             "recurrence": trainer.recurrence,
+            "template_share": trainer.template_share,
             "explained_target": trainer.controller.target,
             "explained": trainer.history.rows[-1]["explained"],
             "rounds": trainer.rule.rounds,
@@ -173,6 +179,10 @@ class Training:
             self._begin()
         try:
             cache = self._frames(observer)
+            if cache is not None and self.recipe.model.motion == "auto":
+                self._decide_motion(cache)
+                if self.recipe.model.motion_channels:
+                    cache = self._frames(observer)
             trainer = None
             if cache is not None:
                 observer.stage("preparing", None)
@@ -188,12 +198,20 @@ class Training:
             return None
         if replacing:
             self._begin()
+        else:
+            self.folder.write_recipe(self.recipe, self._provenance())
         if self._resuming and self.folder.checkpoint.exists():
             trainer.restore(self.folder.checkpoint)
         self._trainer = trainer
         if self._stop:
             trainer.stop()
         return cache, trainer
+
+    def _decide_motion(self, cache: FrameCache) -> None:
+        model = self.recipe.model
+        # A single score has no part of its own for motion: it is asked for, or left out.
+        wanted = model.score == "parts" and not cache.camera.moves
+        self.recipe = replace(self.recipe, model=replace(model, motion="flow" if wanted else "none"))
 
     def _begin(self) -> None:
         """From here on the folder belongs to this run."""
@@ -243,10 +261,15 @@ class Training:
         self, trainer: Trainer, cache: FrameCache, observer: Observer, provenance: dict[str, Any]
     ) -> Calibration:
         observer.stage("scoring", len(cache))
-        scores = TrainingScores(trainer.scores(observer.advance), cache.timestamp_ns, cache.segment)
-        calibration = calibrate(
-            scores.score, scores.timestamp_ns, scores.segment, self.recipe.window, self.recipe.alarms_per_hour
-        )
+        recipe = self.recipe
+        found = score_recording(trainer.module, cache, observer.advance)
+        scores = TrainingScores(found.score, cache.timestamp_ns, cache.segment)
+        rows = (scores.score, scores.timestamp_ns, scores.segment)
+        calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=recipe.model.parts)
+        anomaly = calibration.anomaly_scores(windowed_scores(*rows, recipe.window))
+        bank = found.bank(anomaly <= FORGET_ABOVE)
+        if bank is not None:
+            self.folder.write_bank(bank)
         self.folder.write_scores(scores)
         self.folder.write_calibration(calibration)
         self.folder.write_sample(_sample(cache))

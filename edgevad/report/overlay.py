@@ -13,10 +13,9 @@ import numpy.typing as npt
 from edgevad.sources.frame import Image
 
 if TYPE_CHECKING:
-    from edgevad.bundle.manifest import Calibration
     from edgevad.runtime.pipeline import Result
 
-__all__ = ["Annotator", "HeatScale", "runs_of"]
+__all__ = ["Annotator", "runs_of"]
 
 MIN_WIDTH_PX = 320
 STRIP_PX = 56
@@ -31,13 +30,12 @@ class Annotator:
     """Draws results of one run onto their frames, all at the size that the first one sets.
 
     The frame is at least 320 px wide, with a strip below it: the last anomaly scores, one pixel column each, and the
-    threshold. Heat is drawn where the local error comes near the level that alone would raise an alarm (`HeatScale`),
-    so that the same colour means the same error throughout a run.
+    threshold. Heat is drawn where the local error comes near the level that alone would raise an alarm, so that the
+    same colour means the same error throughout a run.
     """
 
-    def __init__(self, calibration: Calibration, threshold: float) -> None:
+    def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._scale = HeatScale(calibration.median + calibration.spread * threshold)
         self._size: tuple[int, int] | None = None  # width, height of the picture above the strip
         self._scores: deque[tuple[float, bool]] = deque(maxlen=1)
 
@@ -49,9 +47,8 @@ class Annotator:
         width, height = self._size
         canvas = np.empty((height + STRIP_PX, width, 3), np.uint8)
         canvas[:height] = _resized(result.frame.image, self._size)
-        if result.heatmap is not None and result.frame_score is not None:
-            heat = self._scale(result.heatmap, result.frame_score)
-            _blend_heat(canvas[:height], heat)
+        if result.heatmap is not None:
+            _blend_heat(canvas[:height], result.heatmap)
         if result.anomaly_score is not None:
             self._scores.append((result.anomaly_score, result.is_anomaly))
         self._draw_strip(canvas[height:], result)
@@ -91,28 +88,7 @@ class Annotator:
     def _draw_banner(self, canvas: Image, result: Result) -> None:
         cv2.rectangle(canvas, (0, 0), (canvas.shape[1], BANNER_PX), _RED, thickness=-1)
         cv2.rectangle(canvas, (0, 0), (canvas.shape[1] - 1, canvas.shape[0] - STRIP_PX - 1), _RED, thickness=2)
-        _text(canvas, f"EVENT  score {result.anomaly_score:.1f}", (6, 15), (255, 255, 255), bold=True)
-
-
-class HeatScale:
-    """Local errors in units of the local error that alone would raise an alarm.
-
-    Where the frame score is the largest local error, that is the frame score at the threshold. Other scores are on
-    another scale than the heatmap: the run's own typical ratio of the two, forgotten slowly, brings them together.
-    """
-
-    def __init__(self, alarm_score: float) -> None:
-        self._alarm_score = max(alarm_score, 1e-9)
-        self._frames = 0
-        self._log_ratio = 0.0
-
-    def __call__(self, heatmap: npt.NDArray[np.float32], frame_score: float) -> npt.NDArray[np.float32]:
-        """(hh, hw) local errors and their frame score -> (hh, hw) float32, 1 at the alarm level."""
-        peak = float(heatmap.max())
-        if peak > 0 and frame_score > 0:
-            self._frames = min(self._frames + 1, 1000)
-            self._log_ratio += (math.log(peak / frame_score) - self._log_ratio) / self._frames
-        return np.asarray(heatmap / (self._alarm_score * math.exp(self._log_ratio)), dtype=np.float32)
+        _text(canvas, f"EVENT  {result.cause} {result.anomaly_score:.1f}", (6, 15), (255, 255, 255), bold=True)
 
 
 def _canvas_size(image: Image) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgevad.errors import BackendError
 from edgevad.events.event import Event
+from edgevad.runtime.heat import HeatScale
 from edgevad.runtime.reader import FrameReader, PreparedFrame
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import EventDetector, Hysteresis
@@ -35,21 +36,25 @@ class Result:
 
     Attributes:
         frame: as the source gave it.
-        frame_score: None in state "warm-up".
-        windowed_score: the frame score after the sliding window; None in state "warm-up".
-        anomaly_score: the windowed score, standardised; None in state "warm-up".
+        parts: (P,) raw scores of the frame by itself, in the order of the calibration's parts; empty in "warm-up".
+        deviates: (P,) the same after the sliding window, as normal deviates; empty in state "warm-up".
+        frame_score: the largest deviate of the frame by itself, before any window; None in state "warm-up".
+        anomaly_score: the largest of `deviates`; None in state "warm-up".
+        cause: name of the part that stands out most, i.e. what was rare; None in state "warm-up".
         is_anomaly: the frame is inside an event.
         state: "warm-up" while motion has no earlier frame of this segment to look back to, else "normal" or "anomaly".
-        heatmap: (hh, hw) float32 >= 0, the local errors behind the frame score; None in state "warm-up".
+        heatmap: (hh, hw) float32 >= 0, local errors, 1 where they alone would raise an alarm; None in state "warm-up".
         latency_s: from the decoded frame to this decision. Of recordings, which are read ahead, the time the frame lay
             waiting is left out.
         event: the event that this frame showed to be over (it ended at an earlier frame), or None.
     """
 
     frame: Frame
+    parts: tuple[float, ...]
+    deviates: tuple[float, ...]
     frame_score: float | None
-    windowed_score: float | None
     anomaly_score: float | None
+    cause: str | None
     is_anomaly: bool
     state: State
     heatmap: npt.NDArray[np.float32] | None
@@ -82,7 +87,8 @@ class Pipeline:
         self.hysteresis = Hysteresis(scorer.calibration.threshold) if hysteresis is None else hysteresis
         self.stopped = False
         self._calibration = scorer.calibration
-        self._window = SlidingWindow(scorer.calibration.window)
+        self._windows = [SlidingWindow(scorer.calibration.window) for _ in scorer.calibration.parts]
+        self._heat = HeatScale(scorer.calibration, self.hysteresis.threshold)
         self._detector = EventDetector(self.hysteresis)
         self._is_live = source.is_live
         depth, batch = (1, 1) if source.is_live else (READ_AHEAD_BATCHES, BATCH_FRAMES)
@@ -123,29 +129,37 @@ class Pipeline:
         # Live, the wait for the consumer is part of the latency; of a recording it only means that reading is quicker.
         origin_s = decoded_s if self._is_live else taken_s - preparing_s
         if item is None:
-            return Result(frame, None, None, None, False, "warm-up", None, time.perf_counter() - origin_s, None)
+            elapsed_s = time.perf_counter() - origin_s
+            return Result(frame, (), (), None, None, None, False, "warm-up", None, elapsed_s, None)
         motion = None if item.motion is None else item.motion[None]
         scores = self.scorer.backend.score(item.image[None], motion)
-        frame_score = float(scores.score[0])
-        if not math.isfinite(frame_score):
+        parts = tuple(scores.score[0].tolist())
+        if not all(map(math.isfinite, parts)) or len(parts) != len(self._windows):
             raise BackendError(
-                f"frame {frame.index} of {frame.source_id} scores {frame_score}",
+                f"frame {frame.index} of {frame.source_id} scores {parts}",
                 where=self.scorer.path,
-                expected="a finite number",
+                expected="finite numbers, " + ", ".join(self._calibration.names),
                 fix="Train the model again",
             )
-        windowed = self._window.push(frame_score, frame.timestamp_ns, (frame.source_id, frame.segment))
-        anomaly_score = self._calibration.standardise(windowed)
-        event = self._detector.push(anomaly_score, frame)
+        segment = (frame.source_id, frame.segment)
+        windowed = [
+            window.push(score, frame.timestamp_ns, segment) for window, score in zip(self._windows, parts, strict=True)
+        ]
+        deviates = self._calibration.deviates(windowed)
+        anomaly_score = max(deviates)
+        cause = self._calibration.parts[deviates.index(anomaly_score)].name
+        event = self._detector.push(anomaly_score, frame, cause)
         inside = self._detector.inside
         return Result(
             frame,
-            frame_score,
-            windowed,
+            parts,
+            tuple(deviates),
+            max(self._calibration.deviates(parts)),
             anomaly_score,
+            cause,
             inside,
             "anomaly" if inside else "normal",
-            scores.heatmap[0],
+            self._heat(scores.heatmap[0], parts),
             time.perf_counter() - origin_s,
             event,
         )

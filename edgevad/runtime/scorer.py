@@ -52,7 +52,7 @@ class Scorer:
 
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = opened.manifest
-        backend = OnnxRuntimeBackend(opened.model_path, manifest.input, threads=threads)
+        backend = OnnxRuntimeBackend(opened.model_path, manifest.input, bank=opened.bank(), threads=threads)
         return cls(
             manifest.name, str(opened.path), manifest.input, manifest.calibration, backend, opened.training_scores
         )
@@ -83,6 +83,7 @@ class Scorer:
                 rows.segment,
                 calibration.window if window is None else window,
                 calibration.alarms_per_hour if alarms_per_hour is None else alarms_per_hour,
+                parts=calibration.names,
             )
         if threshold is not None:
             if not math.isfinite(threshold):

@@ -26,16 +26,23 @@ def self_test(bundle: Bundle, *, threads: int | None = None) -> float:
     with Scorer.from_bundle(bundle, threads=threads) as scorer:
         rows = [slice(i, i + 1) for i in range(len(expected))]
         scores = [scorer.backend.score(arrays["frames"][i], None if motion is None else motion[i]) for i in rows]
-    found = np.array([float(one.score[0]) for one in scores], dtype=np.float64)
-    # Scores far below the largest are differences of nearly equal numbers: measured against a tenth of it instead.
-    scale = np.maximum(np.abs(expected), max(0.1 * float(np.abs(expected).max()), 1e-9))
-    deviation = np.abs(found - expected) / scale
-    worst = int(np.argmax(np.where(np.isfinite(deviation), deviation, np.inf)))
-    if not deviation[worst] <= SELFTEST_RTOL:
+    found = np.concatenate([one.score for one in scores]).astype(np.float64)  # (n, P)
+    if found.shape != expected.shape:
         raise BundleError(
-            f"self-test frame {worst} scores {found[worst]:.6g} on this machine",
+            f"the graph gives scores of shape {found.shape}", where=bundle.path, expected=str(expected.shape)
+        )
+    # Scores far below the largest are differences of nearly equal numbers: measured against a tenth of it instead.
+    scale = np.maximum(np.abs(expected), np.maximum(0.1 * np.abs(expected).max(axis=0), 1e-9))
+    deviation = np.abs(found - expected) / scale
+    deviation = np.where(np.isfinite(deviation), deviation, np.inf)
+    frame, part = (int(k) for k in np.unravel_index(np.argmax(deviation), deviation.shape))
+    worst = float(deviation[frame, part])
+    if not worst <= SELFTEST_RTOL:
+        name = bundle.manifest.calibration.names[part]
+        raise BundleError(
+            f"self-test frame {frame} scores {found[frame, part]:.6g} ({name}) on this machine",
             where=bundle.path / SELFTEST_NAME,
-            expected=f"{expected[worst]:.6g}, as when it was exported",
+            expected=f"{expected[frame, part]:.6g}, as when it was exported",
             fix="Export the bundle again for this machine",
         )
-    return float(deviation[worst])
+    return worst

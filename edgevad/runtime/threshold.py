@@ -67,14 +67,15 @@ class EventDetector:
         self._last_index = self._last_ns = 0
         self._peak = 0.0
         self._peak_index = 0
+        self._cause = ""
 
     @property
     def inside(self) -> bool:
         """Whether the last frame pushed is part of an event."""
         return self._inside
 
-    def push(self, score: float, frame: Frame) -> Event | None:
-        """Take the next frame's anomaly score; return the event that this frame showed to be over, if any."""
+    def push(self, score: float, frame: Frame, cause: str = "score") -> Event | None:
+        """Take the next frame's anomaly score and the part behind it; return the event that is now over, if any."""
         closed = None
         stream = (frame.source_id, frame.segment)
         if stream != self._stream:
@@ -86,7 +87,7 @@ class EventDetector:
             closed = self.finish()
         self._inside = inside
         if inside:
-            self._extend(score, frame)
+            self._extend(score, frame, cause)
         return closed
 
     def finish(self) -> Event | None:
@@ -104,14 +105,15 @@ class EventDetector:
             end_frame=self._last_index,
             peak_score=self._peak,
             peak_frame=self._peak_index,
+            cause=self._cause,
             source_id=self._stream[0],
             segment=self._stream[1],
         )
 
-    def _extend(self, score: float, frame: Frame) -> None:
+    def _extend(self, score: float, frame: Frame, cause: str) -> None:
         if self._start is None:
             self._start = (frame.index, frame.timestamp_ns)
             self._peak = -math.inf
         if score > self._peak:
-            self._peak, self._peak_index = score, frame.index
+            self._peak, self._peak_index, self._cause = score, frame.index, cause
         self._last_index, self._last_ns = frame.index, frame.timestamp_ns

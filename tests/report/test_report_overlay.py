@@ -32,23 +32,23 @@ def result(
     ("size", "canvas"), [((400, 300), (400, 300)), ((401, 301), (402, 302)), ((64, 48), (320, 240))]
 )
 def test_pictures_are_wide_enough_and_even(size: tuple[int, int], canvas: tuple[int, int]) -> None:
-    picture = Annotator(CALIBRATION, 4.0)(result(0, 0.0, size=size))
+    picture = Annotator(4.0)(result(0, 0.0, size=size))
     assert picture.shape == (canvas[1] + STRIP_PX, canvas[0], 3)
 
 
 def test_all_pictures_of_a_run_have_one_size() -> None:
-    annotate = Annotator(CALIBRATION, 4.0)
+    annotate = Annotator(4.0)
     first = annotate(result(0, 0.0))
     assert annotate(result(1, 0.0, size=(64, 64))).shape == first.shape
 
 
 def test_normal_errors_leave_the_frame_as_it_is() -> None:
-    picture = Annotator(CALIBRATION, 4.0)(result(0, 0.0, peak=1.4))
+    picture = Annotator(4.0)(result(0, 0.0, peak=1.4))
     assert (picture[:300] == 100).all()
 
 
 def test_heat_is_drawn_where_the_error_is_and_only_there() -> None:
-    picture = Annotator(CALIBRATION, 4.0)(result(0, 0.0, peak=6.0))[:300]
+    picture = Annotator(4.0)(result(0, 0.0, peak=6.0))[:300]
     changed = (picture != 100).any(axis=2)
     rows, columns = np.nonzero(changed)
     assert rows.mean() == pytest.approx(2.5 / 8 * 300, abs=5)
@@ -71,7 +71,7 @@ def test_heat_of_a_score_on_another_scale_is_brought_to_it() -> None:
 
 
 def test_an_event_is_red_and_nothing_else_is() -> None:
-    annotate = Annotator(CALIBRATION, 4.0)
+    annotate = Annotator(4.0)
 
     def red(picture: np.ndarray) -> float:
         return float(((picture[:22, :, 2] > 200) & (picture[:22, :, 0] < 80)).mean())
@@ -81,7 +81,7 @@ def test_an_event_is_red_and_nothing_else_is() -> None:
 
 
 def test_the_strip_shows_scores_against_the_threshold() -> None:
-    annotate = Annotator(CALIBRATION, 4.0)
+    annotate = Annotator(4.0)
     for k in range(300):
         picture = annotate(result(k, 8.0 if 100 <= k < 200 else 0.0, is_anomaly=100 <= k < 200))
     strip = picture[300 + 14 :].astype(int)
@@ -96,7 +96,7 @@ def test_the_strip_shows_scores_against_the_threshold() -> None:
 
 def test_the_video_holds_every_frame_and_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "out" / "run.mp4"
-    with VideoSink(path, Annotator(CALIBRATION, 4.0), fps_hz=10.0) as sink:
+    with VideoSink(path, Annotator(4.0), fps_hz=10.0) as sink:
         for k in range(12):
             sink.push(result(k, 0.0))
         assert not path.exists()
@@ -107,7 +107,7 @@ def test_the_video_holds_every_frame_and_appears_when_it_is_whole(tmp_path: Path
 
 
 def test_a_video_that_cannot_be_written_says_why(tmp_path: Path) -> None:
-    annotate = Annotator(CALIBRATION, 4.0)
+    annotate = Annotator(4.0)
     with pytest.raises(OptionError, match=r"cannot write a \.gif video"):
         VideoSink(tmp_path / "run.gif", annotate, fps_hz=10.0)
     (tmp_path / "run.mp4").mkdir()
@@ -117,7 +117,7 @@ def test_a_video_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_the_video_with_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    sink = VideoSink(tmp_path / "run.mp4", Annotator(CALIBRATION, 4.0), fps_hz=10.0)
+    sink = VideoSink(tmp_path / "run.mp4", Annotator(4.0), fps_hz=10.0)
     with pytest.raises(OutputError, match=r"run\.mp4: the disk is full"), sink:
         sink.push(result(0, 0.0))
     assert not (tmp_path / "run.mp4").exists()
@@ -127,7 +127,7 @@ def test_a_window_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(OptionError, match="--show cannot open a window: there is no display"):
-        WindowSink(Annotator(CALIBRATION, 4.0), lambda: None)
+        WindowSink(Annotator(4.0), lambda: None)
 
 
 def test_runs_are_half_open() -> None:
@@ -153,7 +153,7 @@ def test_runs_are_half_open() -> None:
 def test_any_frame_rate_can_be_written(tmp_path: Path, fps_hz: float, written_hz: float, suffix: str) -> None:
     assert writable_rate_hz(fps_hz) == written_hz
     path = tmp_path / f"run{suffix}"
-    with VideoSink(path, Annotator(CALIBRATION, 4.0), fps_hz=fps_hz) as sink:
+    with VideoSink(path, Annotator(4.0), fps_hz=fps_hz) as sink:
         for k in range(4):
             sink.push(result(k, 0.0, size=(64, 48)))
     capture = cv2.VideoCapture(str(path))
@@ -163,9 +163,9 @@ def test_any_frame_rate_can_be_written(tmp_path: Path, fps_hz: float, written_hz
 
 def test_the_longest_name_is_written_and_a_longer_one_refused(tmp_path: Path) -> None:
     path = tmp_path / f"{'x' * 251}.mp4"
-    with VideoSink(path, Annotator(CALIBRATION, 4.0), fps_hz=10.0) as sink:
+    with VideoSink(path, Annotator(4.0), fps_hz=10.0) as sink:
         sink.push(result(0, 0.0))
     assert path.stat().st_size > 0
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(OutputError, match="cannot be written"):
-        VideoSink(tmp_path / f"{'x' * 252}.mp4", Annotator(CALIBRATION, 4.0), fps_hz=10.0)
+        VideoSink(tmp_path / f"{'x' * 252}.mp4", Annotator(4.0), fps_hz=10.0)

@@ -16,8 +16,8 @@ class Scores:
     """What the scoring graph says of N frames.
 
     Attributes:
-        score: (N,) float32, the frame scores.
-        heatmap: (N, hh, hw) float32 >= 0, where in the frame the error is.
+        score: (N, P) float32, a column for each part of the frame score.
+        heatmap: (N, Q, hh, hw) float32 >= 0, where in the frame the errors of the first Q parts are.
         latent: (N, d) float32.
     """
 
@@ -27,7 +27,7 @@ class Scores:
 
 
 class Backend(Protocol):
-    """Runs the scoring graph; used from one thread."""
+    """Runs the scoring graph; used from one thread. What the vehicle remembers, the graph's `bank`, it holds itself."""
 
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
         """Score `frames` (N, h, w, 3) uint8 BGR and, where the model uses it, `motion` (N, h, w, M) float32.

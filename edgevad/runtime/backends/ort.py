@@ -34,8 +34,18 @@ class OnnxRuntimeBackend:
         BackendError: ONNX Runtime refuses the file, or its inputs and outputs are not those of the contract.
     """
 
-    def __init__(self, path: str | PathLike[str], spec: InputSpec, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        spec: InputSpec,
+        *,
+        bank: npt.NDArray[np.float32] | None = None,
+        threads: int | None = None,
+    ) -> None:
         self.path = Path(path)
+        if spec.bank is not None and (bank is None or bank.shape != spec.bank):
+            shape = None if bank is None else bank.shape
+            raise BackendError(f"the graph was given a bank of shape {shape}", where=self.path, expected=str(spec.bank))
         most = THREADS_PER_CORE * (os.cpu_count() or 1)
         if threads is not None and not 1 <= threads <= most:
             raise OptionError(f"{threads} threads", expected=f"1 to {most} on this machine")
@@ -57,6 +67,7 @@ class OnnxRuntimeBackend:
         self._session: Any = session
         self._check_contract(spec)
         self._uses_motion = spec.motion is not None
+        self._bank = bank if spec.bank is not None else None
 
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
         """See `Backend.score`."""
@@ -67,6 +78,8 @@ class OnnxRuntimeBackend:
             if motion is None:
                 raise BackendError("the graph needs motion and was given none", where=self.path)
             feeds["motion"] = motion
+        if self._bank is not None:
+            feeds["bank"] = self._bank
         try:
             return Scores(*self._session.run(_OUTPUTS, feeds))
         except Exception as error:
@@ -81,10 +94,12 @@ class OnnxRuntimeBackend:
         inputs: dict[str, tuple[str, list[int]]] = {"frames": ("tensor(uint8)", [*size, 3])}
         if spec.motion is not None:
             inputs["motion"] = ("tensor(float)", [*size, spec.motion.channels])
+        if spec.bank is not None:
+            inputs["bank"] = ("tensor(float)", list(spec.bank[1:]))
         found = {value.name: (value.type, list(value.shape[1:])) for value in self._session.get_inputs()}
         if found != inputs:
             self._refuse("inputs", found, inputs)
-        ranks = {"score": ("tensor(float)", 1), "heatmap": ("tensor(float)", 3), "latent": ("tensor(float)", 2)}
+        ranks = {"score": ("tensor(float)", 2), "heatmap": ("tensor(float)", 4), "latent": ("tensor(float)", 2)}
         outputs = {value.name: (value.type, len(value.shape)) for value in self._session.get_outputs()}
         if outputs != ranks:
             self._refuse("outputs", outputs, ranks)
