@@ -64,6 +64,7 @@ class Evaluation:
         series: metrics of three series of scores: "frame", the bare frame scores; "window", the anomaly scores as the
             runtime computes them, looking back only; "centred", the same standardisation of a mean that looks as far
             ahead as back.
+        parts: AUROC of each part's windowed deviates by themselves, where there is more than one part.
         detection: frames inside an event, as the runtime decided, against the labels.
         kinds: one entry for each kind of anomaly.
         match: labelled events against the runtime's.
@@ -81,6 +82,7 @@ class Evaluation:
     threshold: float
     alarms_per_hour: float | None
     series: dict[SeriesName, SeriesMetrics]
+    parts: dict[str, float | None]
     detection: Detection
     kinds: tuple[KindMetrics, ...]
     match: EventMatch
@@ -149,6 +151,7 @@ class Evaluation:
             "alarms_per_hour": self.alarms_per_hour,
             "auroc": self.auroc,
             "series": {name: metrics.to_json() for name, metrics in self.series.items()},
+            "parts": self.parts,
             "at_threshold": {
                 **vars(self.detection),
                 "events": len(self.match.labelled),
@@ -244,6 +247,7 @@ def _judged(
         threshold=calibration.threshold,
         alarms_per_hour=calibration.alarms_per_hour,
         series={name: series_metrics(scores[name], frames.level, frames.segment) for name in SERIES},
+        parts=_parts(frames),
         detection=detection(frames.is_anomaly, frames.anomaly_score, frames.level),
         kinds=_kinds(frames, scores, match),
         match=match,
@@ -252,6 +256,13 @@ def _judged(
         centred=centred,
         top_frames=top_frames,
     )
+
+
+def _parts(frames: FrameTable) -> dict[str, float | None]:
+    if len(frames.names) == 1:
+        return {}
+    columns = zip(frames.names, frames.deviates.T, strict=True)
+    return {name: series_metrics(column, frames.level, frames.segment).auroc for name, column in columns}
 
 
 def _kinds(

@@ -78,7 +78,7 @@ class RecurrenceMemory(nn.Module):
         entries = bank.flatten(0, 1)  # (E*m, d + 1)
         product = coordinates @ entries[:, :d].T  # (N, E*m)
         distance = coordinates.square().sum(dim=1, keepdim=True) + entries[:, d] - 2.0 * product
-        distance = distance.unflatten(1, bank.shape[:2])  # (N, E, m)
+        distance = distance.reshape(-1, bank.shape[0], bank.shape[1])  # (N, E, m)
         if excluded is not None:
             distance = distance.masked_fill(excluded, EXCLUDED)
         best = distance.amin(dim=2)  # (N, E)
@@ -86,7 +86,7 @@ class RecurrenceMemory(nn.Module):
         entry = distance.argmin(dim=2) + first  # (N, E), rows of `entries`
         squared, episode = best.topk(NEIGHBOURS, dim=1, largest=False, sorted=True)
         rows = entry.gather(1, episode)  # (N, NEIGHBOURS)
-        chosen = entries[rows.flatten(), :d].unflatten(0, (-1, NEIGHBOURS))
+        chosen = entries[rows.flatten(), :d].reshape(-1, NEIGHBOURS, d)
         # The product's difference loses its digits where a frame meets itself: taken anew for the few that are left.
         exact = (chosen - coordinates.unsqueeze(1)).square().sum(dim=2)
         return torch.where(squared < EXCLUDED / 2, exact, squared), chosen
@@ -95,7 +95,7 @@ class RecurrenceMemory(nn.Module):
         """Standardised frames (N, C, H, W) -> `view` (N,), and the local errors behind `detail` (N, h, w)."""
         squared, coordinates = self.nearest(self.coordinates(x), bank, excluded)
         view = ((squared * self.rank).sum(dim=1)).sqrt()
-        recalled = self.frames(coordinates).unflatten(2, self.shape)  # (N, NEIGHBOURS, C, H, W)
+        recalled = self.frames(coordinates).reshape(-1, NEIGHBOURS, *self.shape)  # (N, NEIGHBOURS, C, H, W)
         error = (x.unsqueeze(1) - recalled).square().mean(dim=2)  # (N, NEIGHBOURS, H, W)
         cells = F.avg_pool2d(error, self.cell_px, stride=self.cell_px // 2)
         # What does not count must not explain anything either.

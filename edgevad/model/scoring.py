@@ -19,9 +19,11 @@ class ScoringModule(nn.Module):
 
     The columns of the score are `config.parts`; the first Q of them, those that point at a place, have a heatmap: means
     over overlapping cells of `cell_px` pixels, half a cell apart. All are squared errors in units of the training
-    recording's variance, but `view`, a distance in their square root, `motion`, in the motion's own units squared, and
-    `pcc`, 1 - correlation.
+    recording's variance, but `view`, a distance in their square root, `motion`, in the motion's own units, and `pcc`,
+    1 - correlation.
     """
+
+    mean_motion: Tensor  # (H, W, M), what moves at each place on average; only where motion is a part
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -30,7 +32,6 @@ class ScoringModule(nn.Module):
         self.autoencoder = Autoencoder(config)
         self.memory = RecurrenceMemory(config) if config.score == "parts" else None
         if "motion" in config.parts:
-            # What moves at each place on average, as (H, W, M).
             self.register_buffer("mean_motion", torch.zeros(config.size_px, config.size_px, config.motion_channels))
 
     def forward(self, frames: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,8 +54,8 @@ class ScoringModule(nn.Module):
         if motion is not None:
             fine, coarse = motion_errors(motion - self.mean_motion, self.config.cell_px)
             maps.append(fine)
-            # Largest at two scales, geometric mean: one pixel's flow going astray is not enough, nor is a slow crowd.
-            scores.append((fine.amax(dim=(1, 2)) * coarse.amax(dim=(1, 2))).sqrt())
+            # Root mean squares, largest at two scales, geometric mean: neither one pixel gone astray nor a slow crowd.
+            scores.append((fine.amax(dim=(1, 2)) * coarse.amax(dim=(1, 2))).pow(0.25))
         return torch.stack([*scores, view], dim=1), torch.stack(maps, dim=1), latent
 
     def _one_score(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

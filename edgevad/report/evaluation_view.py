@@ -15,7 +15,8 @@ _COLUMNS: dict[SeriesName, str] = {"window": "runtime window", "frame": "no wind
 
 def evaluation_tables(evaluation: Evaluation, files: list[str]) -> RenderableType:
     """The headline first, then all metrics, the events, each kind of anomaly, and what was left out."""
-    return Group(_headline(evaluation, files), "", _series(evaluation), "", _kinds(evaluation))
+    parts = ["", _parts(evaluation)] if evaluation.parts else []
+    return Group(_headline(evaluation, files), "", _series(evaluation), *parts, "", _kinds(evaluation))
 
 
 def _headline(evaluation: Evaluation, files: list[str]) -> Table:
@@ -68,6 +69,18 @@ def _series(evaluation: Evaluation) -> Table:
     table.add_row("AUROC, scaled by segment", *(_share(m.normalised_auroc) for m in metrics))
     table.add_row("best F1", *(_share(m.best_f1) for m in metrics))
     table.add_row("  at threshold", *(_number(m.best_threshold) for m in metrics))
+    return table
+
+
+def _parts(evaluation: Evaluation) -> Table:
+    """What each part of the score is worth by itself, and how many events it was the cause of."""
+    table = Table(title="Parts of the score", title_justify="left")
+    table.add_column("part")
+    table.add_column("AUROC alone", justify="right")
+    table.add_column("events", justify="right")
+    causes = [event.cause for event in evaluation.events]
+    for name, auroc in evaluation.parts.items():
+        table.add_row(name, _share(auroc), str(causes.count(name)))
     return table
 
 
