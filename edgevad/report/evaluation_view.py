@@ -15,7 +15,7 @@ _COLUMNS: dict[SeriesName, str] = {"window": "runtime window", "frame": "no wind
 
 def evaluation_tables(evaluation: Evaluation, files: list[str]) -> RenderableType:
     """The headline first, then all metrics, the events, each kind of anomaly, and what was left out."""
-    parts = ["", _parts(evaluation)] if evaluation.parts else []
+    parts: list[RenderableType] = ["", _parts(evaluation)] if evaluation.parts else []
     return Group(_headline(evaluation, files), "", _series(evaluation), *parts, "", _kinds(evaluation))
 
 

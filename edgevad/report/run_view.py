@@ -156,7 +156,8 @@ def event_line(event: Event) -> str:
     """One event in words."""
     return (
         f"event {event.id}: frames {event.start_frame} to {event.end_frame} "
-        f"({event.duration_s:.1f} s from {event.start_ns / 1e9:.1f} s), peak score {event.peak_score:.1f} ({event.cause})"
+        f"({event.duration_s:.1f} s from {event.start_ns / 1e9:.1f} s), "
+        f"peak score {event.peak_score:.1f} ({event.cause})"
     )
 
 
