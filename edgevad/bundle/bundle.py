@@ -152,7 +152,9 @@ class Bundle:
             return None
         path = self.path / BANK_NAME
         try:
-            bank = np.load(path, allow_pickle=False)
+            # Not np.load, which also opens archives.
+            with path.open("rb") as stream:
+                bank = np.lib.format.read_array(stream, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise BundleError(f"the bank cannot be read ({error})", where=path, fix=_FIX) from error
         if bank.shape != shape or bank.dtype != np.float32 or not np.isfinite(bank).all():

@@ -161,15 +161,21 @@ class ModelFolder:
             stream.write(buffer.getvalue())
 
     def read_bank(self) -> npt.NDArray[np.float32]:
-        """(E, m, d + 1) float32. Raises ModelError where the file is missing or broken."""
+        """(E, m, d + 1) float32. Raises ModelError where the file is missing, broken or of another model."""
         fix = "Train the model again"
+        values = self.read_recipe()[0].model.latent + 1
         try:
-            bank = np.load(self.bank, allow_pickle=False)
+            # Not np.load, which also opens archives.
+            with self.bank.open("rb") as stream:
+                bank = np.lib.format.read_array(stream, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ModelError(f"cannot be read ({error})", where=self.bank, fix=fix) from error
-        if bank.ndim != 3 or bank.dtype != np.float32:
+        if bank.ndim != 3 or bank.shape[2] != values or bank.dtype != np.float32 or not np.isfinite(bank).all():
             raise ModelError(
-                f"{bank.dtype} of shape {bank.shape}", where=self.bank, expected="float32 with 3 dimensions", fix=fix
+                f"{bank.dtype} of shape {bank.shape}",
+                where=self.bank,
+                expected=f"finite float32 of shape (E, m, {values})",
+                fix=fix,
             )
         return np.asarray(bank)
 

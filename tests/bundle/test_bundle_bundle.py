@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +33,9 @@ def test_what_was_written_is_read_again(tiny_bundle: Path) -> None:
     assert "motion" not in selftest
     scores = bundle.training_scores()
     assert (scores.score.dtype, scores.timestamp_ns.dtype, scores.segment.dtype) == (np.float32, np.int64, np.int32)
-    assert len(scores.score) == 600
+    assert scores.score.shape == (600, 1)
+    assert bundle.manifest.calibration.names == ("patch",)
+    assert bundle.bank() is None
 
 
 def test_a_bundle_with_motion_holds_motion_in_its_selftest(tiny_motion_bundle: Path) -> None:
@@ -66,7 +71,9 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_refused(copy: Path) -> N
     ("change", "message"),
     [
         ({"schema_version": 99}, "schema 99"),
-        ({"calibration": {"median": "x"}}, "lacks the field|does not hold together"),
+        ({"schema_version": 1}, "schema 1; expected schema version 2"),
+        ({"calibration": {"threshold": "x"}}, "lacks the field|does not hold together"),
+        ({"input": {"height_px": 32, "width_px": 32, "color_order": "bgr", "motion": None}}, "lacks the field 'bank'"),
         ({"files": {"../model.onnx": "0"}}, "out of the bundle"),
     ],
 )
@@ -90,34 +97,151 @@ def test_what_is_no_bundle_says_so(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
+BANK = np.arange(5 * 3 * 4, dtype=np.float32).reshape(5, 3, 4)
+
+
+def rewrite(bundle: Bundle, path: Path, **changes: Any) -> Bundle:
+    """Write the bundle at `path` again, with these fields changed."""
+    manifest = bundle.manifest
+    fields: dict[str, Any] = {
+        "name": manifest.name,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "input": manifest.input,
+        "score": manifest.score,
+        "calibration": manifest.calibration,
+        "provenance": {},
+        "onnx_bytes": bundle.model_path.read_bytes(),
+        "selftest": bundle.selftest(),
+        "scores": bundle.training_scores().arrays(),
+    }
+    return write_bundle(path, **{**fields, **changes})
+
+
+@pytest.fixture
+def remembering(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The tiny bundle with a bank beside its graph (which does not ask for one)."""
+    return rewrite(Bundle.open(tiny_bundle), tmp_path / "remembering", bank=BANK).path
+
+
+def put_bank(bundle: Path, content: np.ndarray | bytes | None, *, listed: bool = True) -> None:
+    """Replace the bank and, where there is one, let the manifest vouch for it."""
+    path = bundle / "bank.npy"
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    if not listed:
+        del manifest["files"]["bank.npy"]
+    elif content is not None:
+        manifest["files"]["bank.npy"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_what_is_remembered_is_read_again(remembering: Path) -> None:
+    bundle = Bundle.open(remembering)
+    assert bundle.manifest.input.bank == (5, 3, 4)
+    assert "bank.npy" in bundle.manifest.files
+    bank = bundle.bank()
+    assert bank is not None
+    assert (bank.dtype, bank.tolist()) == (np.float32, BANK.tolist())
+    assert bank.flags.c_contiguous
+
+
+def test_a_bank_that_is_missing_unlisted_or_changed_is_noticed_when_the_bundle_is_opened(remembering: Path) -> None:
+    data = bytearray((remembering / "bank.npy").read_bytes())
+    data[-3] ^= 1
+    (remembering / "bank.npy").write_bytes(data)
+    with pytest.raises(ChecksumMismatchError, match=r"bank\.npy: not the file that was exported.*Export or copy"):
+        Bundle.open(remembering)
+    put_bank(remembering, None)
+    with pytest.raises(BundleError, match=r"lacks its file bank\.npy.*Export or copy"):
+        Bundle.open(remembering)
+    (remembering / "bank.npy").touch()
+    put_bank(remembering, BANK, listed=False)
+    with pytest.raises(BundleError, match=r"does not list bank\.npy.*Export or copy"):
+        Bundle.open(remembering)
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, bank=BANK)
+    return buffer.getvalue()
+
+
+def npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, BANK)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BANK[:4], r"the bank is float32 of shape \(4, 3, 4\); expected finite float32 of shape \(5, 3, 4\)"),
+        (BANK[..., :3], r"the bank is float32 of shape \(5, 3, 3\)"),
+        (BANK.astype(np.float64), r"the bank is float64"),
+        (np.where(BANK == 7, np.nan, BANK).astype(np.float32), "the bank is float32 .* expected finite float32"),
+        (np.where(BANK == 7, np.inf, BANK).astype(np.float32), "the bank is float32 .* expected finite float32"),
+        (npy()[:-5], "the bank cannot be read"),
+        (b"", "the bank cannot be read"),
+        (archive(), "the bank cannot be read"),
+    ],
+)
+def test_a_bank_that_does_not_fit_is_one_clear_error(
+    remembering: Path, content: np.ndarray | bytes, message: str
+) -> None:
+    put_bank(remembering, content)
+    bundle = Bundle.open(remembering)
+    with pytest.raises(BundleError, match=rf"bank\.npy: {message}.*Export or copy the bundle again") as caught:
+        bundle.bank()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickled_bank_is_refused(remembering: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.full((5, 3, 4), {}, dtype=object))
+    put_bank(remembering, buffer.getvalue())
+    with pytest.raises(BundleError, match="the bank cannot be read"):
+        Bundle.open(remembering).bank()
+
+
+def test_a_bank_that_is_no_number_is_not_written(remembering: Path) -> None:
+    before = {path.name: path.read_bytes() for path in remembering.iterdir()}
+    with pytest.raises(BundleError, match="expected finite float32"):
+        rewrite(Bundle.open(remembering), remembering, bank=np.full((5, 3, 4), np.nan, np.float32))
+    assert {path.name: path.read_bytes() for path in remembering.iterdir()} == before
+
+
+@pytest.mark.parametrize("score", [np.zeros(600, np.float32), np.zeros((600, 2), np.float32)])
+def test_training_scores_of_other_parts_are_refused(copy: Path, score: np.ndarray) -> None:
+    scores = {**Bundle.open(copy).training_scores().arrays(), "score": score}
+    with pytest.raises(BundleError, match=r"scores\.npz: the training scores have shapes .* expected .*\(600, 1\)"):
+        rewrite(Bundle.open(copy), copy, scores=scores)
+
+
 def test_pickled_arrays_are_refused(copy: Path) -> None:
     np.savez(copy / "scores.npz", score=np.array([{}], dtype=object), timestamp_ns=np.zeros(1), segment=np.zeros(1))
     with pytest.raises(BundleError, match=r"scores\.npz: the arrays cannot be read"):
         Bundle.open(copy, verify=False).training_scores()
 
 
-@pytest.mark.parametrize("broken", [{"score": np.zeros(3, np.float32)}, {"frames": np.zeros((4, 32, 31, 3), np.uint8)}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"score": np.zeros(4, np.float32)},
+        {"score": np.zeros((3, 1), np.float32)},
+        {"frames": np.zeros((4, 32, 31, 3), np.uint8)},
+    ],
+)
 def test_a_bundle_that_does_not_hold_together_is_not_written(
     tiny_bundle: Path, copy: Path, broken: dict[str, np.ndarray]
 ) -> None:
     bundle = Bundle.open(tiny_bundle)
-    manifest = bundle.manifest
-    scores = bundle.training_scores()
-
     with pytest.raises(BundleError, match="self-test array"):
-        write_bundle(
-            copy,
-            name="other",
-            target=manifest.target,
-            precision=manifest.precision,
-            input=manifest.input,
-            score=manifest.score,
-            calibration=manifest.calibration,
-            provenance={},
-            onnx_bytes=b"",
-            selftest={**bundle.selftest(), **broken},
-            scores={"score": scores.score, "timestamp_ns": scores.timestamp_ns, "segment": scores.segment},
-        )
+        rewrite(bundle, copy, name="other", selftest={**bundle.selftest(), **broken})
     assert Bundle.open(copy).manifest.name == "tiny"
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
 

@@ -12,10 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import ModelError, OptionError, OutputError, SourceError, TrainingError
+from edgevad.model.bank import FORGET_ABOVE, BankPlan
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.folder import ModelFolder, Recipe
+from edgevad.model.memory import EXCLUDED
+from edgevad.model.scorer import scorer_from_model
 from edgevad.model.trainer import TrainConfig, Trainer, explained_target
 from edgevad.model.training import Observer, Training
 from edgevad.sources import Frame
@@ -141,13 +145,29 @@ def test_recurrence_sees_that_the_pattern_comes_round(tmp_path: Path) -> None:
     assert unseen < 0.1
 
 
-def test_target_follows_recurrence_and_falls_back_to_background_for_motion_alone() -> None:
-    motion = replace(MODEL, appearance="none", motion="flow")
-    assert explained_target(MODEL, 0.81) == 0.81
-    assert explained_target(MODEL, 0.2) == 0.5
-    assert explained_target(motion, 0.34) == 0.0
-    assert explained_target(motion, 0.7) == 0.7
-    assert 0 < explained_target(MODEL, None) < 1
+def test_target_is_a_little_less_than_as_many_components_explain() -> None:
+    for recurrence in (None, 0.1, 0.99):  # which is told, and decides nothing
+        assert explained_target(MODEL, 0.8, recurrence) == pytest.approx(0.92 * 0.8)
+    assert explained_target(replace(MODEL, score="patch", motion="flow"), 0.5, 0.9) == pytest.approx(0.92 * 0.5)
+
+
+def test_target_of_motion_alone_follows_recurrence_and_falls_back_to_background() -> None:
+    motion = replace(MODEL, appearance="none", motion="flow", score="patch")
+    assert explained_target(motion, 0.9, 0.34) == 0.0
+    assert explained_target(motion, 0.9, 0.7) == 0.7
+    assert 0 < explained_target(motion, 0.9, None) < 1
+
+
+@pytest.mark.parametrize("latent", [1, 3, 8])
+def test_the_controller_is_given_the_share_that_the_templates_explain(cache: FrameCache, latent: int) -> None:
+    trainer = Trainer(replace(MODEL, latent=latent), TRAIN, cache)
+    gray = np.asarray(cache.images, np.float64) @ [0.114, 0.587, 0.299]
+    flat = np.log(gray / 255 + 0.03).reshape(len(cache), -1)
+    squared = np.square(np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False))
+    assert trainer.template_share == pytest.approx(squared[:latent].sum() / squared.sum(), abs=2e-3)
+    assert trainer.controller.target == trainer.rule.target == pytest.approx(0.92 * trainer.template_share)
+    assert Trainer(MODEL, replace(TRAIN, explained_target=0.3), cache).controller.target == 0.3
+    assert Trainer(MODEL, replace(TRAIN, entropy_weight=0.1), cache).controller.target is None
 
 
 @pytest.mark.parametrize(
@@ -175,14 +195,19 @@ def test_training_leaves_a_model_folder(drive: str, tmp_path: Path) -> None:
     folder = result.folder
     assert result.finished
     names = {path.name for path in folder.path.iterdir()}
-    files = "config.json weights.safetensors calibration.json scores.npz sample.npz history.csv history.png"
+    files = "config.json weights.safetensors calibration.json bank.npy scores.npz sample.npz history.csv history.png"
     assert names == set(files.split())
     recipe, provenance = folder.read_recipe()
-    assert recipe == Recipe((drive,), MODEL, TRAIN, name="tiny")
+    # What was left to the recording is decided, and what was decided is what was trained.
+    assert recipe == Recipe((drive,), replace(MODEL, motion="none"), TRAIN, name="tiny")
+    assert (provenance["camera"]["moves"], provenance["motion"]) == (True, "none")
     assert provenance["frames"] == 160
+    assert provenance["explained_target"] == pytest.approx(0.92 * provenance["template_share"])
     scores = folder.read_scores()
-    assert scores.score.shape == (160,)
-    assert folder.read_calibration() == result.calibration
+    assert scores.score.shape == (160, 3)
+    calibration = folder.read_calibration()
+    assert calibration == result.calibration
+    assert calibration.names == ("residual", "detail", "view")
     assert folder.history_csv.read_text().splitlines()[0].startswith("round,step,loss,reconstruction,explained")
     with pytest.raises(OptionError, match="already"):
         Training.start(recipe, folder.path)
@@ -190,22 +215,98 @@ def test_training_leaves_a_model_folder(drive: str, tmp_path: Path) -> None:
         Training.resume(folder.path)
 
 
+def test_what_stands_out_in_the_recording_is_not_remembered(drive: str, tmp_path: Path) -> None:
+    folder = Training.start(Recipe((drive,), MODEL, TRAIN), tmp_path / "model").run().folder
+    scores, calibration, bank = folder.read_scores(), folder.read_calibration(), folder.read_bank()
+    windowed = windowed_scores(scores.score, scores.timestamp_ns, scores.segment, calibration.window)
+    keep = calibration.anomaly_scores(windowed) <= FORGET_ABOVE
+    frames_ = BankPlan.of(scores.timestamp_ns / 1e9).frames
+    assert 0 < keep.sum() < 160
+    assert bank.shape == (*frames_.shape, MODEL.latent + 1)
+    assert ((bank[..., -1] < EXCLUDED) == (keep[frames_] & (frames_ >= 0))).all()
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> str:
+    """A camera that stands still, in front of which something goes to and fro."""
+    import cv2
+
+    folder = tmp_path / "street"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    wall = cv2.resize(rng.integers(40, 220, (12, 16), dtype=np.uint8), (64, 48)).astype(np.float64)
+    for k in range(120):
+        image = np.repeat(wall[..., None], 3, axis=2)
+        at = abs(k % 40 - 20) * 2
+        image[20:30, at : at + 10] = 255
+        noisy = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{k:04d}.png"), noisy)
+    return str(folder)
+
+
+def test_where_the_camera_stands_still_motion_is_a_part(street: str, tmp_path: Path) -> None:
+    result = Training.start(Recipe((street,), MODEL, TRAIN, fps_hz=10.0), tmp_path / "model").run()
+    recipe, provenance = result.folder.read_recipe()
+    assert recipe.model == replace(MODEL, motion="flow")
+    assert (provenance["camera"]["moves"], provenance["motion"]) == (False, "flow")
+    calibration = result.folder.read_calibration()
+    assert calibration.names == ("residual", "detail", "motion", "view")
+    assert [part.margin > 0 for part in calibration.parts] == [True, True, False, True]
+    scores = result.folder.read_scores()
+    assert scores.score.shape == (119, 4)  # the first frame has nothing to move against
+    assert result.folder.read_sample()["motion"].shape == (16, 16, 16, 1)
+    with scorer_from_model(result.folder.path) as scorer:
+        assert scorer.input.motion == MotionSpec("flow", (200,))
+        sample = result.folder.read_sample()
+        assert scorer.backend.score(sample["frames"], sample["motion"]).score.shape == (16, 4)
+
+
+@pytest.mark.parametrize("asked", [{"motion": "none"}, {"motion": "difference"}, {"score": "patch"}])
+def test_what_was_asked_for_is_not_decided_by_the_camera(street: str, tmp_path: Path, asked: dict[str, str]) -> None:
+    model = replace(MODEL, **asked)  # type: ignore[arg-type]
+    folder = Training.start(Recipe((street,), model, TRAIN, fps_hz=10.0), tmp_path / "model").run().folder
+    recipe, provenance = folder.read_recipe()
+    # A single score has no part for motion: left to the recording, there is none.
+    assert recipe.model == replace(model, motion=asked.get("motion", "none"))
+    assert provenance["camera"]["moves"] is False
+    assert folder.bank.exists() is (model.score == "parts")
+
+
+class StopAt(Observer):
+    """Stops a training when a stage, begun for the `time`-th time, has done `at` units."""
+
+    def __init__(self, training: Training, stage: str, at: int, time: int = 1) -> None:
+        self.training, self.wanted, self.at, self.left = training, stage, at, time
+        self.now = ""
+
+    def stage(self, stage: str, total: int | None) -> None:
+        self.now = stage
+        self.left -= stage == self.wanted
+
+    def advance(self, done: int, trainer: Trainer | None = None) -> None:
+        if self.now == self.wanted and self.left == 0 and done == self.at:
+            self.training.stop()
+
+
+def test_a_training_stopped_between_its_two_readings_decides_the_same_again(street: str, tmp_path: Path) -> None:
+    recipe = Recipe((street,), MODEL, TRAIN, fps_hz=10.0)
+    whole = Training.start(recipe, tmp_path / "whole").run()
+    training = Training.start(recipe, tmp_path / "broken")
+    assert not training.run(StopAt(training, "reading", 20, time=2)).finished
+    training = Training.resume(tmp_path / "broken")
+    assert not training.run(StopAt(training, "training", 12)).finished
+    # It is known by now, so that going on reads nothing again.
+    assert ModelFolder(tmp_path / "broken").read_recipe()[0].model.motion == "flow"
+    training = Training.resume(tmp_path / "broken")
+    final = training.run(StopAt(training, "reading", 1))
+    assert final.finished
+    assert final.folder.weights.read_bytes() == whole.folder.weights.read_bytes()
+    assert np.array_equal(final.folder.read_bank(), whole.folder.read_bank())
+
+
 def test_a_stopped_training_resumes_to_the_same_model(drive: str, tmp_path: Path) -> None:
     recipe = Recipe((drive,), MODEL, TRAIN)
     whole = Training.start(recipe, tmp_path / "whole").run()
-
-    class StopAt(Observer):
-        def __init__(self, training: Training, stage: str, at: int) -> None:
-            self.training, self.wanted, self.at = training, stage, at
-            self.now = ""
-
-        def stage(self, stage: str, total: int | None) -> None:
-            self.now = stage
-
-        def advance(self, done: int, trainer: Trainer | None = None) -> None:
-            if self.now == self.wanted and done == self.at:
-                self.training.stop()
-
     training = Training.start(recipe, tmp_path / "broken")
     assert not training.run(StopAt(training, "reading", 20)).finished
     training = Training.resume(tmp_path / "broken")
@@ -218,6 +319,7 @@ def test_a_stopped_training_resumes_to_the_same_model(drive: str, tmp_path: Path
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert np.array_equal(whole.folder.read_scores().score, final.folder.read_scores().score)
+    assert np.array_equal(whole.folder.read_bank(), final.folder.read_bank())
 
 
 def test_a_model_is_replaced_only_when_its_successor_can_begin(drive: str, tmp_path: Path) -> None:
@@ -235,7 +337,7 @@ def test_a_model_is_replaced_only_when_its_successor_can_begin(drive: str, tmp_p
     other = replace(recipe, train=replace(TRAIN, seed=5))
     assert Training.start(other, folder.path, overwrite=True).run().finished
     assert folder.weights.read_bytes() != before["weights.safetensors"]
-    assert folder.read_recipe()[0] == other
+    assert folder.read_recipe()[0] == replace(other, model=replace(MODEL, motion="none"))
 
 
 def test_what_is_not_ours_is_never_touched(drive: str, tmp_path: Path) -> None:
@@ -281,8 +383,9 @@ def test_a_cache_folder_of_the_users_keeps_what_was_in_it(drive: str, tmp_path: 
     ("damage", "message"),
     [
         (lambda value: value.update(schema_version=99), "schema version"),
+        (lambda value: value.update(schema_version=1), "model schema 1; expected schema version 2"),
         (lambda value: value["recipe"].pop("sources"), "cannot be read"),
-        (lambda value: value["recipe"]["model"].update(score="best"), "one of patch"),
+        (lambda value: value["recipe"]["model"].update(score="best"), "one of parts, patch"),
     ],
 )
 def test_a_broken_model_configuration_is_one_clear_error(tmp_path: Path, damage: object, message: str) -> None:
@@ -293,6 +396,31 @@ def test_a_broken_model_configuration_is_one_clear_error(tmp_path: Path, damage:
     folder.config.write_text(json.dumps(value))
     with pytest.raises(ModelError, match=message):
         folder.read_recipe()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"x", "cannot be read"),
+        (np.zeros((5, 2), np.float32), r"float32 of shape \(5, 2\); expected finite float32 of shape \(E, m, 9\)"),
+        (np.zeros((5, 2, 8), np.float32), r"float32 of shape \(5, 2, 8\); expected finite"),
+        (np.full((5, 2, 9), np.nan, np.float32), r"float32 of shape \(5, 2, 9\); expected finite"),
+        (np.zeros((5, 2, 9)), "float64 of shape"),
+        ({"bank": np.zeros((5, 2, 9), np.float32)}, "cannot be read"),
+        (np.array([{}], dtype=object), "cannot be read"),
+    ],
+)
+def test_a_broken_bank_is_one_clear_error(tmp_path: Path, content: object, message: str) -> None:
+    folder = ModelFolder(tmp_path)
+    folder.write_recipe(Recipe(("x",), MODEL, TRAIN), {})
+    if isinstance(content, bytes):
+        folder.bank.write_bytes(content)
+    elif content is not None:
+        with folder.bank.open("wb") as stream:
+            (np.savez(stream, **content) if isinstance(content, dict) else np.save(stream, content))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=rf"bank\.npy: {message}.*Train the model again"):
+        folder.read_bank()
 
 
 def _weights(trainer: Trainer) -> list[bytes]:
