@@ -1,4 +1,4 @@
-"""A bundle of a few bytes with a real graph: the frame score is the largest local deviation from one gray level."""
+"""A bundle of a few bytes with a real graph: one part, the largest local deviation from one gray level."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def tiny_graph(spec: InputSpec) -> bytes:
     nodes += [
         helper.make_node("Unsqueeze", ["error", "one"], ["error4"]),
         helper.make_node("AveragePool", ["error4"], ["pooled"], kernel_shape=[8, 8], strides=[4, 4]),
-        helper.make_node("Squeeze", ["pooled", "one"], ["heatmap"]),
-        helper.make_node("ReduceMax", ["heatmap"], ["score"], axes=[1, 2], keepdims=0),
+        helper.make_node("Identity", ["pooled"], ["heatmap"]),
+        helper.make_node("ReduceMax", ["heatmap"], ["score"], axes=[2, 3], keepdims=0),
     ]
     constants = [
         helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
@@ -58,8 +58,8 @@ def tiny_graph(spec: InputSpec) -> bytes:
         helper.make_tensor("one", TensorProto.INT64, [1], [1]),
     ]
     outputs = [
-        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
-        helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, ["N", "hh", "hw"]),
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 1]),
+        helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, ["N", 1, "hh", "hw"]),
         helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["N", 3]),
     ]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
@@ -106,7 +106,7 @@ def write_tiny_bundle(path: Path, spec: InputSpec) -> Bundle:
         precision="fp32",
         input=spec,
         score="patch",
-        calibration=calibrate(score, stamps, segments, WINDOW, 1.0),
+        calibration=calibrate(score, stamps, segments, WINDOW, 1.0, parts=("patch",)),
         provenance={"seed": 1},
         onnx_bytes=graph,
         selftest={**selftest, "score": score[:4]},

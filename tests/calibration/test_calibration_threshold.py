@@ -5,8 +5,16 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from edgevad.bundle import Calibration
 from edgevad.calibration import calibrate
-from edgevad.calibration.threshold import block_maxima, check_budget, tail_level, windowed_scores
+from edgevad.calibration.threshold import (
+    MIN_THRESHOLD,
+    MOTION_LEAD,
+    block_maxima,
+    check_budget,
+    tail_level,
+    windowed_scores,
+)
 from edgevad.errors import OptionError
 from edgevad.runtime.window import WindowSpec
 
@@ -18,13 +26,14 @@ def clock(count: int) -> np.ndarray:
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).gamma(4.0, 0.25, count)
+    """(count, 1) scores of one part."""
+    return np.random.default_rng(seed).gamma(4.0, 0.25, (count, 1))
 
 
-def alarms_per_hour(scores: np.ndarray, threshold: float, median: float, spread: float, window: WindowSpec) -> float:
+def alarms_per_hour(scores: np.ndarray, calibration: Calibration) -> float:
     times, segments = clock(len(scores)), np.zeros(len(scores), int)
-    values = (windowed_scores(scores, times, segments, window) - median) / spread
-    above = values >= threshold
+    values = calibration.anomaly_scores(windowed_scores(scores, times, segments, calibration.window))
+    above = values >= calibration.threshold
     starts = np.flatnonzero(above & ~np.r_[False, above[:-1]])
     events = 1 + int((np.diff(starts) > 2 * FPS_HZ).sum()) if len(starts) else 0
     return events / (len(scores) / FPS_HZ / 3600)
@@ -35,7 +44,7 @@ def test_budget_is_met_on_fresh_normal_driving(budget: float) -> None:
     window = WindowSpec("mean", 1.0)
     calibration = calibrate(noise(12_000), clock(12_000), np.zeros(12_000, int), window, budget)
     fresh = noise(72_000, seed=1)  # two hours
-    got = alarms_per_hour(fresh, calibration.threshold, calibration.median, calibration.spread, window)
+    got = alarms_per_hour(fresh, calibration)
     assert budget / 10 <= got <= 8 * budget
 
 
@@ -46,8 +55,8 @@ def test_anomalies_in_the_training_recording_barely_move_the_threshold() -> None
     scores[3000:3600] += 6.0
     scores[9000:9600] += 9.0  # a tenth of the recording
     soiled = calibrate(scores, clock(12_000), np.zeros(12_000, int), window)
-    level = soiled.median + soiled.spread * soiled.threshold
-    assert level < clean.median + clean.spread * clean.threshold + 0.5
+    [level], [before] = soiled.alarm_levels(soiled.threshold), clean.alarm_levels(clean.threshold)
+    assert level < before + 0.5
     assert level < 6.0
 
 
@@ -60,12 +69,16 @@ def test_a_smaller_budget_means_a_higher_threshold() -> None:
     assert len(set(thresholds)) == 4
 
 
-def test_statistics_are_robust_median_and_spread() -> None:
-    scores = np.r_[np.linspace(0.0, 2.0, 101), [1e6]]
-    calibration = calibrate(scores, clock(102), np.zeros(102, int), WindowSpec("mean", 0.0))
-    assert calibration.median == pytest.approx(1.0, abs=0.02)
-    assert calibration.spread == pytest.approx(1.4826 * 0.5, abs=0.03)
-    assert calibration.standardise(calibration.median) == 0.0
+def test_location_and_scale_are_those_of_the_bulk_whatever_the_tail() -> None:
+    amplitude = np.sort(np.random.default_rng(3).normal(5.0, 0.5, 4000))
+    amplitude[-800:] *= 1000  # a fifth of the recording, far beyond the bulk
+    calibration = calibrate(amplitude[:, None] ** 2, clock(4000), np.zeros(4000, int), WindowSpec("mean", 0.0))
+    [part] = calibration.parts
+    assert part.location == pytest.approx(5.0, abs=0.03)
+    assert part.scale == pytest.approx(0.5, rel=0.05)
+    assert part.margin == 0.0
+    assert calibration.deviates([5.0**2]) == pytest.approx([0.0], abs=0.1)
+    assert calibration.deviates([6.0**2]) == pytest.approx([2.0], abs=0.15)
 
 
 def test_block_maxima_never_reach_across_segments() -> None:
@@ -76,25 +89,25 @@ def test_block_maxima_never_reach_across_segments() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.1, 1e-3])
-def test_tail_level_of_squared_normal_amplitudes_is_the_truth(probability: float) -> None:
-    amplitudes = np.random.default_rng(2).normal(3.0, 0.4, 20_000)
-    expected = (3.0 + 0.4 * NormalDist().inv_cdf(1 - probability)) ** 2
-    assert tail_level(amplitudes**2, probability) == pytest.approx(expected, rel=0.02)
+def test_tail_level_of_normal_maxima_is_the_truth(probability: float) -> None:
+    maxima = np.random.default_rng(2).normal(3.0, 0.4, 20_000)
+    expected = 3.0 + 0.4 * NormalDist().inv_cdf(1 - probability)
+    assert tail_level(maxima, probability) == pytest.approx(expected, rel=0.02)
 
 
 def test_tail_level_does_not_see_the_upper_quarter() -> None:
-    maxima = np.sort(np.random.default_rng(2).normal(3.0, 0.4, 1000) ** 2)
+    maxima = np.sort(np.random.default_rng(2).normal(3.0, 0.4, 1000))
     soiled = np.r_[maxima[:760], maxima[760:] * 100]
     assert tail_level(soiled, 1e-3) == pytest.approx(tail_level(maxima, 1e-3), rel=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 30])
 def test_short_and_still_recordings_get_a_finite_threshold(count: int) -> None:
-    for scores in (np.full(count, 0.7), noise(count)):
+    for scores in (np.full((count, 1), 0.7), np.zeros((count, 1)), noise(count)):
         calibration = calibrate(scores, clock(count), np.zeros(count, int), WindowSpec())
         assert np.isfinite(calibration.threshold)
-        assert calibration.spread > 0
-        assert calibration.threshold > 0
+        assert calibration.parts[0].scale > 0
+        assert calibration.threshold >= MIN_THRESHOLD
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
@@ -110,3 +123,64 @@ def test_a_budget_beyond_what_blocks_can_express_is_refused(length_s: float, mos
     assert calibrate(noise(100), clock(100), np.zeros(100, int), window, most).alarms_per_hour == most
     with pytest.raises(OptionError, match=rf"too large for a window of .* s; expected {most:g} or less"):
         calibrate(noise(100), clock(100), np.zeros(100, int), window, most * 1.01)
+
+
+def at(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return clock(count), np.zeros(count, int)
+
+
+def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
+    rank = scores.argsort().argsort() + 1
+    positive, negative = int(anomalous.sum()), int((~anomalous).sum())
+    return float((rank[anomalous].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def test_a_heavy_tailed_part_is_not_outvoted_by_a_light_tailed_one_that_is_noise() -> None:
+    rng = np.random.default_rng(4)
+    anomalous = np.zeros(6000, bool)
+    anomalous[2000:2200] = anomalous[4000:4200] = True
+    # One part knows, with a heavy tail where something is wrong. The other is uniform noise of a thousand times its
+    # size, and would decide any sum of raw scores.
+    knows = rng.normal(2.0, 0.2, 6000) ** 2
+    knows[anomalous] = (2.0 + 0.2 * 4.0 * rng.pareto(3.0, int(anomalous.sum())) + 0.8) ** 2
+    knows_nothing = 1000.0 * rng.uniform(0.0, 1.0, 6000)
+    scores = np.stack([knows_nothing, knows], axis=1)
+    calibration = calibrate(scores, *at(6000), WindowSpec("mean", 0.0), parts=("knows nothing", "knows"))
+    anomaly = calibration.anomaly_scores(scores)
+    assert auroc(anomaly, anomalous) > 0.99
+    assert auroc(scores.sum(axis=1), anomalous) < 0.7
+    causes = [calibration.names[int(np.argmax(calibration.deviates(row)))] for row in scores[anomalous].tolist()]
+    assert causes.count("knows") > 0.99 * len(causes)
+
+
+def test_only_beside_motion_do_the_other_parts_need_a_margin() -> None:
+    scores = np.repeat(noise(1000), 3, axis=1)
+    together = calibrate(scores, *at(1000), WindowSpec(), parts=("residual", "motion", "view"))
+    alone = calibrate(scores[:, :2], *at(1000), WindowSpec(), parts=("residual", "view"))
+    assert [part.margin for part in together.parts] == [MOTION_LEAD, 0.0, MOTION_LEAD]
+    assert [part.margin for part in alone.parts] == [0.0, 0.0]
+    # The columns are alike, so motion leads by exactly the margin.
+    residual, motion, view = together.deviates([1.5, 1.5, 1.5])
+    assert motion - residual == pytest.approx(MOTION_LEAD)
+    assert residual == view
+
+
+@pytest.mark.parametrize("parts", [("a", "b"), ("residual", "motion")])
+def test_the_budget_is_met_by_all_parts_together(parts: tuple[str, ...]) -> None:
+    scores, fresh = (np.concatenate([noise(n, s), noise(n, s + 1)], axis=1) for n, s in ((12_000, 10), (72_000, 20)))
+    calibration = calibrate(scores, *at(12_000), WindowSpec(), 30.0, parts=parts)
+    assert 30 / 10 <= alarms_per_hour(fresh, calibration) <= 8 * 30
+
+
+def test_every_part_is_windowed_by_itself_and_afresh_in_each_segment() -> None:
+    scores = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]])
+    times = np.arange(3, dtype=np.int64) * 100_000_000
+    got = windowed_scores(scores, times, [0, 0, 1], WindowSpec("mean", 1.0))
+    assert got.tolist() == [[1.0, 10.0], [2.0, 20.0], [5.0, 50.0]]
+
+
+def test_names_and_columns_must_fit() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        calibrate(np.repeat(noise(100), 2, axis=1), *at(100), WindowSpec(), parts=("one",))
+    with pytest.raises(OptionError, match="no scores to calibrate from"):
+        calibrate(np.zeros((0, 1)), *at(0), WindowSpec())

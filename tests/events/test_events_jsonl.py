@@ -14,13 +14,16 @@ from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
-EVENT = Event(1, 10, 20, 1, 2, 3.5, 2, "a", 0)
+EVENT = Event(1, 10, 20, 1, 2, 3.5, 2, "detail", "a", 0)
 
 
 def result(index: int, score: float | None, source: str = 'ä "quoted".mp4') -> Result:
     frame = Frame(IMAGE, index, index * 10**8, source, 2)
     state = "warm-up" if score is None else "normal"
-    return Result(frame, score, score, score, False, state, None, 0.00125, None)  # type: ignore[arg-type]
+    parts = () if score is None else (4.0, 1.0)
+    deviates = () if score is None else (score, -1 / 3)
+    cause = None if score is None else "detail"
+    return Result(frame, parts, deviates, score, score, cause, False, state, None, 0.00125, None)  # type: ignore[arg-type]
 
 
 def test_every_frame_and_event_is_one_line_of_json(tmp_path: Path) -> None:
@@ -38,16 +41,19 @@ def test_every_frame_and_event_is_one_line_of_json(tmp_path: Path) -> None:
         "source_id": 'ä "quoted".mp4',
         "segment": 2,
         "frame_score": None,
-        "windowed_score": None,
         "anomaly_score": None,
+        "cause": None,
+        "deviates": [],
         "is_anomaly": False,
         "state": "warm-up",
         "latency_ms": 1.25,
     }
     assert np.float32(rows[1]["frame_score"]) == np.float32(score)
+    assert np.float32(rows[1]["anomaly_score"]) == np.float32(score)
+    assert (rows[1]["cause"], rows[1]["deviates"]) == ("detail", [0.12346, -0.33333])
     assert (rows[2]["source_id"], rows[2]["frame_score"]) == ("b", 1e-12)
     [event] = [json.loads(line) for line in sink.events_path.read_text().splitlines()]
-    assert event == {**EVENT.to_json(), "duration_s": 1e-8}
+    assert event == {**EVENT.to_json(), "cause": "detail", "duration_s": 1e-8}
 
 
 def test_every_line_is_there_at_once_and_events_are_on_the_disk(

@@ -6,26 +6,23 @@ import cv2
 import numpy as np
 import pytest
 
-from edgevad.bundle import Calibration
 from edgevad.errors import OptionError, OutputError
 from edgevad.report.annotated_video import VideoSink, WindowSink, writable_rate_hz
-from edgevad.report.overlay import STRIP_PX, Annotator, HeatScale, runs_of
+from edgevad.report.overlay import STRIP_PX, Annotator, runs_of
 from edgevad.runtime.pipeline import Result
-from edgevad.runtime.window import WindowSpec
 from edgevad.sources import Frame
-
-CALIBRATION = Calibration(WindowSpec(), median=1.0, spread=0.5, threshold=4.0, alarms_per_hour=1.0)  # alarm at 3.0
 
 
 def result(
-    index: int, score: float, *, size: tuple[int, int] = (400, 300), is_anomaly: bool = False, peak: float = 1.0
+    index: int, score: float, *, size: tuple[int, int] = (400, 300), is_anomaly: bool = False, heat: float = 0.3
 ) -> Result:
     image = np.full((size[1], size[0], 3), 100, np.uint8)
-    heatmap = np.full((8, 8), 0.1, np.float32)
-    heatmap[2, 5] = peak
+    heatmap = np.full((8, 8), 0.03, np.float32)
+    heatmap[2, 5] = heat
     state = "anomaly" if is_anomaly else "normal"
     frame = Frame(image, index, index * 10**8, "a")
-    return Result(frame, peak, peak, score, is_anomaly, state, heatmap, 0.001, None)  # type: ignore[arg-type]
+    row = (score,)
+    return Result(frame, row, row, score, score, "patch", is_anomaly, state, heatmap, 0.001, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -43,31 +40,17 @@ def test_all_pictures_of_a_run_have_one_size() -> None:
 
 
 def test_normal_errors_leave_the_frame_as_it_is() -> None:
-    picture = Annotator(4.0)(result(0, 0.0, peak=1.4))
+    picture = Annotator(4.0)(result(0, 0.0, heat=0.49))
     assert (picture[:300] == 100).all()
 
 
 def test_heat_is_drawn_where_the_error_is_and_only_there() -> None:
-    picture = Annotator(4.0)(result(0, 0.0, peak=6.0))[:300]
+    picture = Annotator(4.0)(result(0, 0.0, heat=2.0))[:300]
     changed = (picture != 100).any(axis=2)
     rows, columns = np.nonzero(changed)
     assert rows.mean() == pytest.approx(2.5 / 8 * 300, abs=5)
     assert columns.mean() == pytest.approx(5.5 / 8 * 400, abs=5)
     assert changed.mean() < 0.1
-
-
-def test_the_same_error_is_as_hot_whatever_the_frame_holds_besides() -> None:
-    scale = HeatScale(3.0)
-    for _ in range(50):
-        scale(np.full((4, 4), 1.0, np.float32), 1.0)
-    # Not stretched to the frame's own largest error.
-    assert scale(np.full((4, 4), 1.5, np.float32), 1.5).max() == pytest.approx(0.5)
-    assert scale(np.full((4, 4), 6.0, np.float32), 6.0).max() == pytest.approx(2.0)
-
-
-def test_heat_of_a_score_on_another_scale_is_brought_to_it() -> None:
-    scale = HeatScale(3.0)  # heatmap values are a hundred times the score
-    assert scale(np.full((4, 4), 300.0, np.float32), 3.0).max() == pytest.approx(1.0)
 
 
 def test_an_event_is_red_and_nothing_else_is() -> None:

@@ -13,7 +13,7 @@ from edgevad.runtime.pipeline import Result
 from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame, Source
 
-EVENT = Event(3, 2 * 10**9, 5 * 10**9, 20, 50, 9.25, 31, "a", 0)
+EVENT = Event(3, 2 * 10**9, 5 * 10**9, 20, 50, 9.25, 31, "view", "a", 0)
 
 
 class Named(Source):
@@ -24,7 +24,9 @@ class Named(Source):
 def result(score: float | None = 2.0) -> Result:
     state = "warm-up" if score is None else "normal"
     frame = Frame(np.zeros((8, 8, 3), np.uint8), 0, 0, "a")
-    return Result(frame, score, score, score, False, state, None, 0.002, None)  # type: ignore[arg-type]
+    row = () if score is None else (score,)
+    cause = None if score is None else "patch"
+    return Result(frame, row, row, score, score, cause, False, state, None, 0.002, None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_a_log_gets_few_lines_and_every_event(source: Source, monkeypatch: pytes
         view.event(EVENT)
     assert text.getvalue().splitlines() == [
         "40 of 100 frames, 4 fps, latency p50 2.0 ms, p95 2.0 ms, score 2.00, normal",
-        "event 3: frames 20 to 50 (3.0 s from 2.0 s), peak score 9.2",
+        "event 3: frames 20 to 50 (3.0 s from 2.0 s), peak score 9.2 (view)",
     ]
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from edgevad.bundle import Bundle
 from edgevad.errors import BackendError, OptionError
@@ -18,9 +20,10 @@ def test_it_computes_the_graph_for_any_number_of_frames(tiny_bundle: Path) -> No
 
     scores = backend.score(frames, None)
 
-    assert scores.score == pytest.approx([0.0, 0.36, 0.0], abs=1e-6)
-    assert scores.heatmap.shape == (3, 7, 7)
-    assert np.unravel_index(scores.heatmap[1].argmax(), (7, 7)) == (2, 2)
+    assert scores.score.shape == (3, 1)
+    assert scores.score[:, 0] == pytest.approx([0.0, 0.36, 0.0], abs=1e-6)
+    assert scores.heatmap.shape == (3, 1, 7, 7)
+    assert np.unravel_index(scores.heatmap[1, 0].argmax(), (7, 7)) == (2, 2)
     assert scores.latent.shape == (3, 3)
     assert {a.dtype for a in (scores.score, scores.heatmap, scores.latent)} == {np.dtype(np.float32)}
 
@@ -30,7 +33,7 @@ def test_motion_is_asked_for_where_the_graph_needs_it(tiny_motion_bundle: Path) 
     backend = OnnxRuntimeBackend(tiny_motion_bundle / "model.onnx", spec)
     frames = np.full((1, 32, 32, 3), 102, np.uint8)
     motion = np.full((1, 32, 32, 1), 51, np.float32)
-    assert backend.score(frames, motion).score == pytest.approx([0.2], abs=1e-6)
+    assert backend.score(frames, motion).score[0] == pytest.approx([0.2], abs=1e-6)
     with pytest.raises(BackendError, match="needs motion"):
         backend.score(frames, None)
 
@@ -43,10 +46,68 @@ def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path, capfd: pytest.Captu
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("spec", [InputSpec(32, 64), InputSpec(32, 32, MotionSpec("difference"))])
+@pytest.mark.parametrize(
+    "spec", [InputSpec(32, 64), InputSpec(32, 32, MotionSpec("difference")), InputSpec(32, 32, bank=(5, 2, 4))]
+)
 def test_a_graph_of_another_contract_is_refused(tiny_bundle: Path, spec: InputSpec) -> None:
     with pytest.raises(BackendError, match="the graph's inputs are"):
-        OnnxRuntimeBackend(tiny_bundle / "model.onnx", spec)
+        OnnxRuntimeBackend(tiny_bundle / "model.onnx", spec, bank=np.zeros((5, 2, 4), np.float32))
+
+
+def graph(outputs: dict[str, list[int]], *, bank: list[int] | None = None) -> bytes:
+    """frames (1, 32, 32, 3) [, bank] -> ones of these shapes, the last times the sum of the bank."""
+    inputs = [helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, 32, 32, 3])]
+    nodes = []
+    for name, shape in outputs.items():
+        value = helper.make_tensor("", TensorProto.FLOAT, shape, np.ones(shape, np.float32).ravel())
+        nodes.append(helper.make_node("Constant", [], [f"one {name}"], value=value))
+        nodes.append(helper.make_node("Identity", [f"one {name}"], [name]))
+    if bank is not None:
+        inputs.append(helper.make_tensor_value_info("bank", TensorProto.FLOAT, bank))
+        last = list(outputs)[-1]
+        nodes[-1] = helper.make_node("Mul", [f"one {last}", "sum"], [last])
+        nodes.insert(0, helper.make_node("ReduceSum", ["bank"], ["sum"], keepdims=0))
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
+    made = helper.make_graph(nodes, "made", inputs, results)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+PARTS = {"score": [1, 3], "heatmap": [1, 2, 7, 7], "latent": [1, 4]}
+
+
+def test_the_bank_goes_into_every_call(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(graph(PARTS, bank=[5, 2, 5]))
+    spec = InputSpec(32, 32, bank=(5, 2, 5))
+    frames = np.zeros((1, 32, 32, 3), np.uint8)
+    for level in (1.0, 2.0):  # another bank is another memory behind the same graph
+        bank = np.full((5, 2, 5), level, np.float32)
+        backend = OnnxRuntimeBackend(tmp_path / "model.onnx", spec, bank=bank)
+        for _ in range(2):
+            scores = backend.score(frames, None)
+            assert (scores.score.shape, scores.heatmap.shape) == ((1, 3), (1, 2, 7, 7))
+            assert scores.latent.tolist() == [[50.0 * level] * 4]
+
+
+@pytest.mark.parametrize("bank", [None, np.zeros((5, 2, 4), np.float32), np.zeros((4, 2, 5), np.float32)])
+def test_a_missing_bank_or_one_of_another_shape_is_refused(tmp_path: Path, bank: np.ndarray | None) -> None:
+    (tmp_path / "model.onnx").write_bytes(graph(PARTS, bank=[5, 2, 5]))
+    shape = "None" if bank is None else re.escape(str(bank.shape))
+    with pytest.raises(BackendError, match=rf"a bank of shape {shape}; expected \(5, 2, 5\)"):
+        OnnxRuntimeBackend(tmp_path / "model.onnx", InputSpec(32, 32, bank=(5, 2, 5)), bank=bank)
+
+
+def test_a_graph_that_needs_a_bank_is_no_graph_for_a_manifest_without_one(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(graph(PARTS, bank=[5, 2, 5]))
+    with pytest.raises(BackendError, match="the graph's inputs are"):
+        OnnxRuntimeBackend(tmp_path / "model.onnx", InputSpec(32, 32))
+
+
+@pytest.mark.parametrize("wrong", [{"score": [1]}, {"heatmap": [1, 7, 7]}, {"latent": [4]}])
+def test_outputs_of_another_rank_are_refused(tmp_path: Path, wrong: dict[str, list[int]]) -> None:
+    (tmp_path / "model.onnx").write_bytes(graph({**PARTS, **wrong}))
+    with pytest.raises(BackendError, match="the graph's outputs are"):
+        OnnxRuntimeBackend(tmp_path / "model.onnx", InputSpec(32, 32))
 
 
 def test_failures_while_scoring_are_ours(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import tiny_frames
 
+from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.errors import BackendError, SourceError
 from edgevad.runtime.backends import Scores
 from edgevad.runtime.pipeline import BATCH_FRAMES, READ_AHEAD_BATCHES, Pipeline
 from edgevad.runtime.reader import PATIENCE_S
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
+from edgevad.runtime.window import SlidingWindow, WindowSpec
 from edgevad.sources import Frame, Source
 from edgevad.sources.live import LiveSource
 
@@ -68,11 +71,17 @@ def test_every_frame_of_a_recording_is_scored_in_order(scorer: Scorer) -> None:
     results = list(pipeline)
 
     assert [result.frame for result in results] == frames
+    [alarm] = scorer.calibration.alarm_levels(scorer.calibration.threshold)
+    window = SlidingWindow(scorer.calibration.window)
     for result in results:
-        assert result.windowed_score is not None
-        assert result.anomaly_score == pytest.approx(scorer.calibration.standardise(result.windowed_score))
+        [score], [deviate] = result.parts, result.deviates
+        assert result.frame_score == pytest.approx(scorer.calibration.deviates([score])[0])
+        windowed = window.push(score, result.frame.timestamp_ns, result.frame.segment)
+        assert result.anomaly_score == deviate == pytest.approx(scorer.calibration.deviates([windowed])[0])
+        assert result.cause == "patch"
         assert result.heatmap is not None
-        assert result.heatmap.max() == pytest.approx(result.frame_score)
+        # A patch score is its largest local error, so the heat is 1 where the score alone would be an alarm.
+        assert result.heatmap.max() == pytest.approx(score / alarm, rel=1e-4)
         assert 0 < result.latency_s < 1
         assert result.state == ("anomaly" if result.is_anomaly else "normal")
     inside = [k for k, result in enumerate(results) if result.is_anomaly]
@@ -107,7 +116,8 @@ def test_motion_warms_up_at_every_segment(tiny_motion_bundle: Path) -> None:
         results = list(Pipeline(scorer, ListSource(frames)))
     assert [result.state for result in results] == ["warm-up", "normal", "normal"] * 2
     first = results[0]
-    assert (first.frame_score, first.windowed_score, first.anomaly_score, first.heatmap) == (None,) * 4
+    assert (first.frame_score, first.anomaly_score, first.cause, first.heatmap) == (None,) * 4
+    assert (first.parts, first.deviates) == ((), ())
 
 
 def test_leaving_the_loop_ends_the_threads_and_closes_the_source(scorer: Scorer) -> None:
@@ -164,20 +174,76 @@ def test_what_goes_wrong_while_preparing_is_raised_too(scorer: Scorer) -> None:
         next(results)
 
 
-class BrokenBackend:
-    """Gives a number that is none."""
+class PartsBackend:
+    """Gives the scores of these rows, one a frame, and a heatmap of the first part alone."""
+
+    def __init__(self, rows: Sequence[Sequence[float]]) -> None:
+        self._rows = iter(rows)
 
     def score(self, frames: np.ndarray, motion: np.ndarray | None) -> Scores:
-        one = np.full(1, np.nan, np.float32)
-        return Scores(one, one.reshape(1, 1, 1), one.reshape(1, 1))
+        row = np.array([next(self._rows)], np.float32)
+        return Scores(row, row[:, :1, None, None].repeat(2, 2).repeat(3, 3), np.zeros((1, 1), np.float32))
 
     def close(self) -> None: ...
 
 
-def test_a_score_that_is_no_number_is_an_error_not_a_silence(scorer: Scorer) -> None:
-    broken = Scorer("x", "x", scorer.input, scorer.calibration, BrokenBackend(), scorer.training_scores)
-    with pytest.raises(BackendError, match="frame 0 of tiny scores nan"):
+def scorer_of(rows: Sequence[Sequence[float]], calibration: Calibration, scorer: Scorer) -> Scorer:
+    return replace(scorer, path="made", calibration=calibration, backend=PartsBackend(rows))
+
+
+@pytest.mark.parametrize("row", [[float("nan")], [float("inf")], [1.0, 2.0], []])
+def test_a_score_that_is_no_number_or_of_other_parts_is_an_error_not_a_silence(
+    scorer: Scorer, row: list[float]
+) -> None:
+    broken = scorer_of([[0.1], row, [0.1]], scorer.calibration, scorer)
+    with pytest.raises(BackendError, match=r"frame 1 of tiny scores \(.*\); expected finite numbers, patch"):
         list(Pipeline(broken, ListSource(tiny_frames(3))))
+
+
+TWO = Calibration(
+    WindowSpec("mean", 0.0),
+    (PartCalibration("detail", 2.0, 0.5), PartCalibration("view", 1.0, 0.1, margin=4.0)),
+    threshold=3.0,
+    alarms_per_hour=1.0,
+)
+
+
+def test_the_cause_is_the_part_that_stands_out(scorer: Scorer) -> None:
+    # Square roots: detail 2 is normal and 4 is 4 spreads out; view 1 is normal, and 2 is 10 - 4 out.
+    rows = [(4.0, 1.0), (16.0, 1.0), (16.0, 4.0), (4.0, 1.0), (4.0, 4.0)]
+    pipeline = Pipeline(scorer_of(rows, TWO, scorer), ListSource(tiny_frames(5)), hysteresis=Hysteresis(3.0, 1.0, 0.0))
+    results = list(pipeline)
+    assert [result.parts for result in results] == rows
+    assert results[1].deviates == pytest.approx((4.0, -4.0))
+    assert results[2].deviates == pytest.approx((4.0, 6.0))
+    assert [result.cause for result in results] == ["detail", "detail", "view", "detail", "view"]
+    assert [result.anomaly_score for result in results] == pytest.approx([0.0, 4.0, 6.0, 0.0, 6.0])
+    # Without a window a frame by itself says the same.
+    assert [result.frame_score for result in results] == [result.anomaly_score for result in results]
+    assert [result.is_anomaly for result in results] == [False, True, True, False, True]
+    # An event is caused by what stood out at its peak, not by what began it.
+    [first] = [result.event for result in results if result.event is not None]
+    last = pipeline.finish()
+    assert last is not None
+    assert [(e.start_frame, e.peak_frame, e.cause) for e in (first, last)] == [(1, 2, "view"), (4, 4, "view")]
+
+
+def test_every_part_has_a_window_of_its_own(scorer: Scorer) -> None:
+    calibration = replace(TWO, window=WindowSpec("mean", 0.2))  # two frames
+    rows = [(4.0, 1.0), (16.0, 4.0), (4.0, 1.0)]
+    results = list(Pipeline(scorer_of(rows, calibration, scorer), ListSource(tiny_frames(3))))
+    mean = calibration.deviates([10.0, 2.5])
+    assert [result.deviates for result in results[1:]] == [pytest.approx(mean)] * 2
+    assert results[1].frame_score == pytest.approx(6.0)
+    assert results[1].anomaly_score == max(results[1].deviates)
+
+
+def test_a_part_without_a_heatmap_leaves_the_heat_to_the_others(scorer: Scorer) -> None:
+    [result] = Pipeline(scorer_of([(16.0, 4.0)], TWO, scorer), ListSource(tiny_frames(1)))
+    assert result.heatmap is not None
+    assert result.heatmap.shape == (2, 3)
+    # Alone it would be an alarm at (2 + 3 * 0.5) squared.
+    assert result.heatmap == pytest.approx(np.full((2, 3), 16.0 / 3.5**2), rel=1e-5)
 
 
 def test_stop_from_another_thread_ends_a_wait_for_a_frame(scorer: Scorer) -> None:

@@ -16,10 +16,11 @@ def detect(
 ) -> tuple[list[bool], list[tuple[int, Event]]]:
     """Which frames are inside, and the events with the frame that gave each out (len(scores) for the end)."""
     detector = EventDetector(spec)
-    inside, events = [], []
+    inside: list[bool] = []
+    events: list[tuple[int, Event]] = []
     for k, score in enumerate(scores):
         frame = Frame(IMAGE, k, round(k * step_s * 1e9), "a", segments[k] if segments else 0)
-        event = detector.push(score, frame)
+        event = detector.push(score, frame, f"part {score:g}")
         inside.append(detector.inside)
         if event is not None:
             events.append((k, event))
@@ -37,7 +38,7 @@ def test_it_enters_at_the_threshold_and_leaves_below_the_exit_level() -> None:
     assert given_at == 5
     assert (event.start_frame, event.end_frame, event.peak_frame, event.peak_score) == (1, 4, 3, 12.0)
     assert (event.start_ns, event.end_ns) == (100_000_000, 400_000_000)
-    assert (event.source_id, event.segment, event.id) == ("a", 0, 1)
+    assert (event.source_id, event.segment, event.id, event.cause) == ("a", 0, 1, "part 12")
     assert event.duration_s == pytest.approx(0.3)
 
 
