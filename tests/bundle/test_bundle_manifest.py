@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgevad.bundle.manifest import Calibration, PartCalibration
+from edgevad.errors import OptionError
+from edgevad.runtime.window import WindowSpec
+from edgevad.spec import InputSpec, MotionSpec
+
+CALIBRATION = Calibration(
+    WindowSpec("median", 0.5),
+    (
+        PartCalibration("residual", 2.0, 0.5, 4.0),
+        PartCalibration("motion", 1.0, 0.25),
+        PartCalibration("view", 0.1, 3.0),
+    ),
+    threshold=3.5,
+    alarms_per_hour=2.0,
+)
+
+
+def test_a_deviate_is_the_square_root_in_units_of_the_bulk_less_the_margin() -> None:
+    assert CALIBRATION.names == ("residual", "motion", "view")
+    assert CALIBRATION.deviates([9.0, 4.0, 0.0]) == pytest.approx([2.0 - 4.0, 4.0, -0.1 / 3.0])
+    # A distance or a squared error is not below 0; what rounding left there counts as 0.
+    assert CALIBRATION.deviates([-1e-9, -5.0, -0.0]) == CALIBRATION.deviates([0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="zip"):
+        CALIBRATION.deviates([1.0, 2.0])
+
+
+def test_one_frame_and_many_are_standardised_alike() -> None:
+    rows = np.random.default_rng(0).gamma(1.0, 10.0, (200, 3))
+    rows[0] = -1.0
+    expected = [max(CALIBRATION.deviates(row)) for row in rows.tolist()]
+    got = CALIBRATION.anomaly_scores(rows)
+    assert got.dtype == np.float64
+    assert got == pytest.approx(expected, rel=1e-12)
+    assert CALIBRATION.anomaly_scores(rows.astype(np.float32)) == pytest.approx(expected, rel=1e-5)
+    # Each part decides somewhere, or the comparison would have been of fewer.
+    assert {int(np.argmax(CALIBRATION.deviates(row))) for row in rows.tolist()} == {0, 1, 2}
+
+
+def test_what_has_no_score_has_no_anomaly_score() -> None:
+    got = CALIBRATION.anomaly_scores(np.array([[math.nan] * 3, [9.0, 4.0, 0.0], [9.0, math.nan, 0.0]]))
+    assert np.isnan(got).tolist() == [True, False, True]
+    assert CALIBRATION.anomaly_scores(np.zeros((0, 3))).shape == (0,)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 3.5, 100.0])
+def test_the_alarm_levels_undo_the_deviates(threshold: float) -> None:
+    levels = CALIBRATION.alarm_levels(threshold)
+    assert CALIBRATION.deviates(levels) == pytest.approx([threshold] * 3)
+    for k in range(3):
+        alone = [0.0] * 3
+        alone[k] = levels[k] * 1.001 + 1e-9
+        assert CALIBRATION.anomaly_scores(np.array([alone]))[0] > threshold
+        alone[k] = levels[k] * 0.999
+        assert CALIBRATION.deviates(alone)[k] < threshold
+
+
+def test_a_threshold_below_everything_is_reached_by_nothing() -> None:
+    assert CALIBRATION.alarm_levels(-100.0) == [0.0, 0.0, 0.0]
+
+
+def test_it_survives_json() -> None:
+    value = json.loads(json.dumps(CALIBRATION.to_json(), allow_nan=False))
+    assert Calibration.from_json(value) == CALIBRATION
+    assert value["parts"][0] == {"name": "residual", "location": 2.0, "scale": 0.5, "margin": 4.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": math.nan},
+        {"threshold": None},
+        {"alarms_per_hour": math.inf},
+        {"window": {"kind": "box", "length_s": 1.0}},
+        {"window": {"kind": "mean"}},
+        {"parts": []},
+        {"parts": None},
+        {"parts": {"name": "view"}},
+        {"parts": [{"name": "view", "location": 0.0, "scale": 1.0}]},
+        {"parts": [{"name": "view", "location": 0.0, "scale": 0.0, "margin": 0.0}]},
+        {"parts": [{"name": "view", "location": 0.0, "scale": -1.0, "margin": 0.0}]},
+        {"parts": [{"name": "view", "location": 0.0, "scale": math.inf, "margin": 0.0}]},
+        {"parts": [{"name": "view", "location": math.nan, "scale": 1.0, "margin": 0.0}]},
+        {"parts": [{"name": "view", "location": 0.0, "scale": 1.0, "margin": math.nan}]},
+    ],
+)
+def test_what_cannot_be_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError, OptionError)):
+        Calibration.from_json({**CALIBRATION.to_json(), **change})
+
+
+@pytest.mark.parametrize("name", ["window", "parts", "threshold", "alarms_per_hour"])
+def test_nothing_may_be_missing(name: str) -> None:
+    value = CALIBRATION.to_json()
+    del value[name]
+    with pytest.raises(KeyError, match=name):
+        Calibration.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        InputSpec(32, 48),
+        InputSpec(32, 48, bank=(20, 30, 9)),
+        InputSpec(32, 48, MotionSpec("flow", (100, 200), 160), (5, 1, 3)),
+    ],
+)
+def test_what_the_graph_takes_survives_json(spec: InputSpec) -> None:
+    assert InputSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("bank", [[5, 1], [5, 1, 3, 2], "abc", 5, ["a", 1, 2]])
+def test_a_bank_of_no_shape_is_refused(bank: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        InputSpec.from_json({**InputSpec(32, 32).to_json(), "bank": bank})
