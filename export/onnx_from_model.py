@@ -50,8 +50,8 @@ def onnx_from_model(
     if batch is None:
         n = torch.export.Dim("N", min=1)
         per_input: list[dict[int, torch.export.Dim]] = [{0: n} if k < frame_inputs else {} for k in range(len(inputs))]
-        # The graph's further inputs come as varargs, which are one argument to torch.export.
-        dynamic = (per_input[0], tuple(per_input[1:]))
+        # The graph's further inputs come as varargs, which are one argument to torch.export, and none where empty.
+        dynamic = (per_input[0], tuple(per_input[1:])) if len(inputs) > 1 else (per_input[0],)
     module = module.cpu().eval()
     try:
         # The exporter prints its progress and warns of its own internals.
