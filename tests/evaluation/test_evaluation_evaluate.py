@@ -3,17 +3,23 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
+from edgevad.bundle.manifest import PartCalibration
 from edgevad.errors import LabelError, ModelError, OptionError, SourceUnreadableError
 from edgevad.evaluation.evaluate import Evaluation, evaluate
 from edgevad.evaluation.labels import Labels
+from edgevad.evaluation.metrics import centred_mean
 from edgevad.evaluation.opening import open_scorer
 from edgevad.evaluation.top_frames import TopFrames
+from edgevad.report.evaluation_view import evaluation_tables
+from edgevad.runtime.backends import Backend, Scores
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.scorer import Scorer
 from edgevad.sources import Frame, open_source
@@ -145,6 +151,71 @@ def test_to_json_is_json(tiny_bundle: Path, tiny_video: Path) -> None:
     assert set(again["series"]) == {"frame", "window", "centred"}
     assert again["auroc"] == again["series"]["window"]["auroc"]
     assert again["at_threshold"]["events_found"] == 1
+
+
+class TwoParts:
+    """A part that is white where the frame is, and one that is noise."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._rng = np.random.default_rng(7)
+
+    def score(self, frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+        scores = self._backend.score(frames, motion)
+        noise = self._rng.normal(3.0, 0.5, (len(frames), 1)).astype(np.float32) ** 2
+        return replace(scores, score=np.concatenate([noise, scores.score], axis=1))
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def test_each_part_is_judged_by_itself(tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:
+    with open_scorer(tiny_bundle) as one, open_source(tiny_video) as source:
+        [white] = one.calibration.parts
+        calibration = replace(one.calibration, parts=(PartCalibration("noise", 3.0, 0.3), white))
+        two = replace(one, calibration=calibration, backend=TwoParts(one.backend))
+        evaluation = evaluate(two, source, labels(square()))
+    alone = run(tiny_bundle, tiny_video, labels(square()))
+    assert alone.parts == alone.to_json()["parts"] == {}  # of one part it is the AUROC of the whole
+    assert list(evaluation.parts) == ["noise", "patch"]
+    assert evaluation.parts["patch"] == alone.auroc
+    assert evaluation.parts["noise"] is not None
+    assert abs(evaluation.parts["noise"] - 0.5) < 0.25
+    assert json.loads(json.dumps(evaluation.to_json()))["parts"] == evaluation.parts
+
+    frames = evaluation.frames
+    assert frames.names == ("noise", "patch")
+    assert frames.parts.shape == frames.deviates.shape == (120, 2)
+    assert (frames.anomaly_score == frames.deviates.max(axis=1)).all()
+    assert (frames.parts[:, 1] == alone.frames.parts[:, 0]).all()
+    # The centred series is the largest deviate too, of means that look both ways.
+    mean = np.stack(
+        [centred_mean(part, frames.timestamp_ns, frames.segment, evaluation.window.length_s) for part in frames.parts.T]
+    )
+    expected = [max(calibration.deviates(row)) for row in mean.T.tolist()]
+    assert evaluation.centred == pytest.approx(expected)
+    [peak] = [event.cause for event in evaluation.events if event.peak_frame in range(60, 80)]
+    assert peak == "patch"
+
+    frames.write_csv(tmp_path / "scores.csv")
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["cause"] for row in rows[62:80]] == ["patch"] * 18
+    assert {row["cause"] for row in rows[:60]} == {"noise", "patch"}
+
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(evaluation_tables(evaluation, []))
+    words = [line.replace("│", " ").split() for line in capture.get().splitlines()]
+    causes = [event.cause for event in evaluation.events]
+    for name in ("noise", "patch"):
+        assert [name, f"{evaluation.parts[name]:.3f}", str(causes.count(name))] in words
+
+
+def test_parts_of_frames_without_a_score_are_left_out(tiny_motion_bundle: Path, tiny_video: Path) -> None:
+    segment = np.where(np.arange(120) < 30, 0, 1)
+    frames = run(tiny_motion_bundle, tiny_video, labels(square(), segment=segment)).frames
+    for table in (frames.parts, frames.deviates):
+        assert np.flatnonzero(np.isnan(table[:, 0])).tolist() == [0, 30]
 
 
 @pytest.mark.parametrize("count", [50, 119, 121, 500])
