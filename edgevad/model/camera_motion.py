@@ -44,17 +44,24 @@ class CameraDecision:
         return self.looks == 0 or self.moving_share >= MOVING_SHARE
 
     @property
-    def sentence(self) -> str:
-        """What was decided, and why, for a person."""
+    def seen(self) -> str:
+        """What was seen, for a person: a sentence without its full stop."""
         if self.looks == 0:
-            return "Nothing could be seen of the camera's motion, so appearance decides."
-        seen = f"the view shifts in {self.moving_share:.0%} of {self.looks} looks"
+            return "Nothing could be seen of the camera's motion"
+        moves = "moves" if self.moves else "stands still"
+        return f"The camera {moves} (the view shifts in {self.moving_share:.0%} of {self.looks} looks)"
+
+    @property
+    def sentence(self) -> str:
+        """What is decided where the decision is left to the camera, and why, for a person."""
+        if self.looks == 0:
+            return f"{self.seen}, so appearance decides."
         if self.moves:
-            return f"The camera moves ({seen}), so what recurs in appearance decides, and no optical flow is computed."
-        return f"The camera stands still ({seen}), so what moves decides, and appearance speaks up when it stands out."
+            return f"{self.seen}, so what recurs in appearance decides, and no optical flow is computed."
+        return f"{self.seen}, so what moves decides, and appearance speaks up when it stands out."
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "moves": self.moves, "sentence": self.sentence}
+        return {**vars(self), "moves": self.moves, "seen": self.seen, "sentence": self.sentence}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> CameraDecision:

@@ -49,6 +49,9 @@ def test_tables_and_files(
     rows = list(csv.DictReader((out / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert [int(row["frame"]) for row in rows] == list(range(120))
     assert {row["event"] for row in rows[60:80]} == {"square"}
+    assert {row["cause"] for row in rows} == {"patch"}
+    assert metrics["parts"] == {}  # of one part there is nothing to compare
+    assert "Parts of the score" not in printed
     assert cv2.imread(str(out / "evaluation.png")).std() > 10
 
 

@@ -58,6 +58,8 @@ def test_a_video_end_to_end(run, tiny_bundle: Path, tiny_video: Path, tmp_path: 
 
     rows = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(120))
+    assert {(row["cause"], len(row["deviates"])) for row in rows} == {("patch", 1)}
+    assert event["cause"] == "patch"
     assert {row["frame"] for row in rows if row["is_anomaly"]} == set(range(60, event["end_frame"] + 1))
     assert [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()] == [event]
     assert json.loads((out / "summary.json").read_text())["events"] == [event]

@@ -46,6 +46,9 @@ def model(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert printed["finished"] is True
     assert printed["frames"] == 80
     assert printed["calibration"]["threshold"] > 0
+    assert [part["name"] for part in printed["calibration"]["parts"]][:2] == ["residual", "detail"]
+    assert printed["motion"] in ("none", "flow")
+    assert printed["camera"]["sentence"]
     return out
 
 
@@ -64,7 +67,10 @@ def test_tables_say_what_comes_next(model: Path, drive: Path, tmp_path: Path) ->
     ("arguments", "message"),
     [
         (["--preset", "huge"], "one of nano, small, base"),
-        (["--score", "best"], "one of patch, mse, pcc"),
+        (["--score", "best"], "one of parts, patch, mse, pcc"),
+        (["--motion", "fast"], "one of auto, none, difference, flow"),
+        (["--appearance", "none", "--motion", "flow"], "another score: patch, mse or pcc"),
+        (["--appearance", "none", "--score", "patch"], "look at nothing"),
         (["--lags-ms", "fast", "--motion", "flow"], "--lags-ms"),
         (["--entropy-weight", "much"], "auto or a number"),
         (["--size", "20"], "a multiple of"),
@@ -82,6 +88,79 @@ def test_senseless_options_are_one_line(drive: Path, tmp_path: Path, arguments: 
     with pytest.raises(EdgevadError, match=message):
         run("train", str(drive), "--out", str(tmp_path / "m"), *arguments)
     assert not (tmp_path / "m").exists()
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A camera that stands still, in front of which something white goes to and fro."""
+    folder = tmp_path_factory.mktemp("street")
+    rng = np.random.default_rng(0)
+    wall = cv2.resize(rng.integers(40, 220, (12, 16), dtype=np.uint8), (64, 48))[..., None].astype(np.float64)
+    for k in range(80):
+        image = wall + rng.normal(0, 3, (48, 64, 3))
+        at = abs(k % 40 - 20) * 2
+        image[20:30, at : at + 10] = 255
+        cv2.imwrite(str(folder / f"{k:03d}.png"), np.clip(image, 0, 255).astype(np.uint8))
+    return folder
+
+
+def words(printed: str) -> str:
+    """A table's text, whatever it was broken into."""
+    return " ".join(printed.replace("│", " ").split())
+
+
+def test_a_still_camera_is_given_motion_from_training_to_the_run(street: Path, tmp_path: Path) -> None:
+    model, bundle = tmp_path / "m", tmp_path / "b"
+    printed = words(run("train", str(street), "--out", str(model), *TINY, "--fps", "10", "--motion", "auto"))
+    assert "The camera stands still (the view shifts in 0% of " in printed
+    assert "so what moves decides" in printed
+    config = json.loads((model / "config.json").read_text())
+    assert config["recipe"]["model"]["motion"] == config["provenance"]["motion"] == "flow"
+    assert config["provenance"]["camera"]["moves"] is False
+
+    exported = json.loads(run("export", str(model), "--out", str(bundle), "--json"))
+    assert exported["selftest_relative_deviation"] < 1e-4
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    parts = ["residual", "detail", "motion", "view"]
+    assert [part["name"] for part in manifest["calibration"]["parts"]] == parts
+    assert manifest["input"]["motion"]["kind"] == "flow"
+    assert manifest["input"]["bank"] == list(np.load(bundle / "bank.npy").shape)
+
+    run("run", "--source", str(street), "--fps", "10", "--bundle", str(bundle), "--out", str(tmp_path / "o"), "--json")
+    rows = [json.loads(line) for line in (tmp_path / "o" / "frames.jsonl").read_text().splitlines()]
+    assert [row["state"] == "warm-up" for row in rows] == [True] + [False] * 79
+    assert {len(row["deviates"]) for row in rows[1:]} == {4}
+    assert {row["cause"] for row in rows[1:]} <= set(parts)
+
+
+def test_a_moving_camera_is_not(tmp_path: Path) -> None:
+    images = tmp_path / "pan"
+    images.mkdir()
+    wall = np.random.default_rng(0).integers(0, 255, (12, 60, 3), dtype=np.uint8)
+    wall = cv2.resize(wall, (240, 48))
+    for k in range(80):
+        at = abs(k % 80 - 40) * 4
+        cv2.imwrite(str(images / f"{k:03d}.png"), wall[:, at : at + 64])
+    out = tmp_path / "m"
+    printed = json.loads(run("train", str(images), "--out", str(out), *TINY, "--fps", "10", "--json"))
+    assert printed["motion"] == json.loads((out / "config.json").read_text())["recipe"]["model"]["motion"] == "none"
+    assert printed["camera"]["moves"] is True
+    assert printed["camera"]["moving_share"] > 0.8
+    assert "no optical flow is computed" in printed["camera"]["sentence"]
+    assert [part["name"] for part in printed["calibration"]["parts"]] == ["residual", "detail", "view"]
+
+
+@pytest.mark.parametrize(
+    ("options", "motion"),
+    [(["--motion", "none"], "none"), (["--score", "patch"], "none"), (["--motion", "difference"], "difference")],
+)
+def test_what_the_camera_did_not_decide_is_not_said_to_be_its_decision(
+    street: Path, tmp_path: Path, options: list[str], motion: str
+) -> None:
+    printed = words(run("train", str(street), "--out", str(tmp_path / "m"), *TINY, "--fps", "10", *options))
+    assert "The camera stands still (the view shifts in 0% of " in printed
+    assert f"looks); the model's motion is {motion}." in printed
+    assert "what moves decides" not in printed
 
 
 def test_resume_takes_no_new_options(model: Path) -> None:

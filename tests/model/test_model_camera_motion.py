@@ -108,7 +108,8 @@ def test_of_nothing_it_is_taken_to_move() -> None:
 def test_it_survives_json(decided: CameraDecision) -> None:
     value = json.loads(json.dumps(decided.to_json(), allow_nan=False))
     assert CameraDecision.from_json(value) == decided
-    assert (value["moves"], value["sentence"]) == (decided.moves, decided.sentence)
+    assert (value["moves"], value["seen"], value["sentence"]) == (decided.moves, decided.seen, decided.sentence)
+    assert decided.sentence.startswith(f"{decided.seen}, so ")
 
 
 @pytest.mark.parametrize("broken", [{}, {"moving_share": "x", "median_widths_per_s": 0, "looks": 1}, None])
