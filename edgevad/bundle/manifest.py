@@ -26,33 +26,35 @@ MANIFEST_NAME = "manifest.json"
 class PartCalibration:
     """How one part of the frame score, windowed, becomes a normal deviate.
 
-    deviate = (sqrt(max(windowed, 0)) - location) / scale - margin.
+    deviate = (sqrt(max(windowed, 0)) - location) / scale - margin (0 where that is None).
 
     Attributes:
         name: of the part.
         location, scale: of the square root of its windowed values where nothing is wrong, scale > 0.
-        margin: how much more it must stand out than the parts that lead, in deviates, >= 0.
+        margin: how much more it must stand out than the parts that lead, in deviates, >= 0; None: it is looked at and
+            reported, and decides nothing.
     """
 
     name: str
     location: float
     scale: float
-    margin: float = 0.0
+    margin: float | None = 0.0
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PartCalibration:
         """Raises KeyError, TypeError or ValueError where `value` is not what `asdict` gave."""
-        numbers = [float(value[name]) for name in ("location", "scale", "margin")]
-        if not all(math.isfinite(number) for number in numbers) or numbers[1] <= 0:
+        location, scale = float(value["location"]), float(value["scale"])
+        margin = None if value["margin"] is None else float(value["margin"])
+        if not all(math.isfinite(number) for number in (location, scale, margin or 0.0)) or scale <= 0:
             raise ValueError("the calibration's statistics are not finite or a scale is not positive")
-        return cls(str(value["name"]), *numbers)
+        return cls(str(value["name"]), location, scale, margin)
 
 
 @dataclass(frozen=True)
 class Calibration:
     """How a frame's scores become an anomaly score, and when that is an alarm.
 
-    The anomaly score is the largest of the parts' deviates.
+    The anomaly score is the largest of the deviates of those parts that decide.
 
     Attributes:
         window: the sliding window the statistics were taken through.
@@ -73,21 +75,31 @@ class Calibration:
     def deviates(self, windowed: Sequence[float]) -> list[float]:
         """The parts' deviates of one frame's windowed scores (P,)."""
         return [
-            (math.sqrt(max(value, 0.0)) - part.location) / part.scale - part.margin
+            (math.sqrt(max(value, 0.0)) - part.location) / part.scale - (part.margin or 0.0)
             for part, value in zip(self.parts, windowed, strict=True)
         ]
 
+    def leading(self, deviates: Sequence[float]) -> int:
+        """Which of the parts that decide stands out most."""
+        deciding = [k for k, part in enumerate(self.parts) if part.margin is not None]
+        return max(deciding, key=lambda k: deviates[k])
+
     def anomaly_scores(self, windowed: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Anomaly scores (N,) of windowed scores (N, P); NaN stays NaN."""
-        location, scale, margin = (
-            np.array([getattr(part, name) for part in self.parts]) for name in ("location", "scale", "margin")
-        )
-        amplitude = np.sqrt(np.maximum(np.asarray(windowed, dtype=np.float64), 0.0))
-        return np.asarray(((amplitude - location) / scale - margin).max(axis=1), dtype=np.float64)
+        columns = np.sqrt(np.maximum(np.asarray(windowed, dtype=np.float64), 0.0)).T
+        deviates = [
+            (column - part.location) / part.scale - part.margin
+            for part, column in zip(self.parts, columns, strict=True)
+            if part.margin is not None
+        ]
+        return np.asarray(np.maximum.reduce(deviates), dtype=np.float64)
 
     def alarm_levels(self, threshold: float) -> list[float]:
-        """The score of each part (P,) that would by itself reach `threshold`."""
-        return [max(part.location + part.scale * (threshold + part.margin), 0.0) ** 2 for part in self.parts]
+        """The score of each part (P,) that would by itself reach `threshold`; infinite where it decides nothing."""
+        return [
+            math.inf if part.margin is None else max(part.location + part.scale * (threshold + part.margin), 0.0) ** 2
+            for part in self.parts
+        ]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,8 +111,8 @@ class Calibration:
         if not (math.isfinite(threshold) and math.isfinite(budget)):
             raise ValueError("the calibration's threshold or budget is not finite")
         parts = tuple(PartCalibration.from_json(part) for part in value["parts"])
-        if not parts:
-            raise ValueError("the calibration has no parts")
+        if all(part.margin is None for part in parts):
+            raise ValueError("not one part of the calibration decides")
         window = WindowSpec(value["window"]["kind"], float(value["window"]["length_s"]))
         return cls(window, parts, threshold, budget)
 

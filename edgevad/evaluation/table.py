@@ -61,8 +61,9 @@ class FrameTable:
         return float(np.diff(self.timestamp_ns)[inside].sum()) / 1e9
 
     def _cause(self, k: int) -> str:
-        deviates = self.deviates[k]
-        return "" if np.isnan(deviates[0]) else self.names[int(np.argmax(deviates))]
+        # The anomaly score is one of the deviates; a part that decides nothing may have a larger one.
+        found = np.flatnonzero(self.deviates[k] == self.anomaly_score[k])
+        return self.names[found[0]] if len(found) else ""
 
     def write_csv(self, path: str | PathLike[str]) -> None:
         """Write one row a frame; cells without a value are empty.

@@ -25,6 +25,10 @@ class TorchBackend:
         self._module = module.cpu().eval()
         self._bank = None if bank is None else torch.from_numpy(bank)
 
+    @property
+    def uses_motion(self) -> bool:
+        return self._module.config.motion_channels > 0
+
     @torch.no_grad()
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
         """See `Backend.score`."""

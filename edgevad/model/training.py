@@ -18,7 +18,7 @@ from edgevad._files import writable_directory
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
 from edgevad.calibration import calibrate
-from edgevad.calibration.threshold import windowed_scores
+from edgevad.calibration.threshold import part_margins, windowed_scores
 from edgevad.errors import EdgevadError, OptionError, TrainingError
 from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import CacheKey, FrameCache, remove_cache
@@ -265,7 +265,9 @@ class Training:
         found = score_recording(trainer.module, cache, observer.advance)
         scores = TrainingScores(found.score, cache.timestamp_ns, cache.segment)
         rows = (scores.score, scores.timestamp_ns, scores.segment)
-        calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=recipe.model.parts)
+        parts = recipe.model.parts
+        margins = part_margins(parts, trainer.recurrence)
+        calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=parts, margins=margins)
         anomaly = calibration.anomaly_scores(windowed_scores(*rows, recipe.window))
         bank = found.bank(anomaly <= FORGET_ABOVE)
         if bank is not None:

@@ -38,9 +38,9 @@ class Result:
         frame: as the source gave it.
         parts: (P,) raw scores of the frame by itself, in the order of the calibration's parts; empty in "warm-up".
         deviates: (P,) the same after the sliding window, as normal deviates; empty in state "warm-up".
-        frame_score: the largest deviate of the frame by itself, before any window; None in state "warm-up".
-        anomaly_score: the largest of `deviates`; None in state "warm-up".
-        cause: name of the part that stands out most, i.e. what was rare; None in state "warm-up".
+        frame_score: the largest deciding deviate of the frame by itself, before any window; None in state "warm-up".
+        anomaly_score: the largest of `deviates` among the parts that decide; None in state "warm-up".
+        cause: name of that part, i.e. what was rare; None in state "warm-up".
         is_anomaly: the frame is inside an event.
         state: "warm-up" while motion has no earlier frame of this segment to look back to, else "normal" or "anomaly".
         heatmap: (hh, hw) float32 >= 0, local errors, 1 where they alone would raise an alarm; None in state "warm-up".
@@ -146,15 +146,16 @@ class Pipeline:
             window.push(score, frame.timestamp_ns, segment) for window, score in zip(self._windows, parts, strict=True)
         ]
         deviates = self._calibration.deviates(windowed)
-        anomaly_score = max(deviates)
-        cause = self._calibration.parts[deviates.index(anomaly_score)].name
+        leading = self._calibration.leading(deviates)
+        anomaly_score, cause = deviates[leading], self._calibration.parts[leading].name
+        single = self._calibration.deviates(parts)
         event = self._detector.push(anomaly_score, frame, cause)
         inside = self._detector.inside
         return Result(
             frame,
             parts,
             tuple(deviates),
-            max(self._calibration.deviates(parts)),
+            single[self._calibration.leading(single)],
             anomaly_score,
             cause,
             inside,

@@ -84,6 +84,7 @@ class Scorer:
                 calibration.window if window is None else window,
                 calibration.alarms_per_hour if alarms_per_hour is None else alarms_per_hour,
                 parts=calibration.names,
+                margins=[part.margin for part in calibration.parts],
             )
         if threshold is not None:
             if not math.isfinite(threshold):
