@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,31 @@ def test_the_alarm_levels_undo_the_deviates(threshold: float) -> None:
         assert CALIBRATION.deviates(alone)[k] < threshold
 
 
+# As CALIBRATION, but the residual is only looked at.
+SILENT = replace(CALIBRATION, parts=(replace(CALIBRATION.parts[0], margin=None), *CALIBRATION.parts[1:]))
+
+
+def test_a_part_without_a_margin_is_told_and_decides_nothing() -> None:
+    row = [100.0, 4.0, 0.0]
+    assert SILENT.deviates(row) == pytest.approx([16.0, 4.0, -0.1 / 3.0])
+    assert SILENT.leading(SILENT.deviates(row)) == 1
+    assert SILENT.anomaly_scores(np.array([row])) == pytest.approx([4.0])
+    assert SILENT.alarm_levels(3.5) == [math.inf, *CALIBRATION.alarm_levels(3.5)[1:]]
+    assert Calibration.from_json(json.loads(json.dumps(SILENT.to_json(), allow_nan=False))) == SILENT
+    # The names and the columns stay what they were: parts that are not asked keep their place.
+    assert SILENT.names == CALIBRATION.names
+    with pytest.raises(ValueError, match="zip"):
+        SILENT.anomaly_scores(np.zeros((4, 2)))
+
+
+def test_the_leading_part_is_the_one_behind_the_anomaly_score() -> None:
+    for row in np.random.default_rng(1).gamma(1.0, 10.0, (50, 3)).tolist():
+        for calibration in (CALIBRATION, SILENT):
+            deviates = calibration.deviates(row)
+            leading = deviates[calibration.leading(deviates)]
+            assert calibration.anomaly_scores(np.array([row])) == pytest.approx([leading], rel=1e-12)
+
+
 def test_a_threshold_below_everything_is_reached_by_nothing() -> None:
     assert CALIBRATION.alarm_levels(-100.0) == [0.0, 0.0, 0.0]
 
@@ -90,6 +116,8 @@ def test_it_survives_json() -> None:
         {"parts": [{"name": "view", "location": 0.0, "scale": math.inf, "margin": 0.0}]},
         {"parts": [{"name": "view", "location": math.nan, "scale": 1.0, "margin": 0.0}]},
         {"parts": [{"name": "view", "location": 0.0, "scale": 1.0, "margin": math.nan}]},
+        {"parts": [{"name": "view", "location": 0.0, "scale": 1.0, "margin": "none"}]},
+        {"parts": [{"name": "view", "location": 0.0, "scale": 1.0, "margin": None}]},  # nothing would decide
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any]) -> None:

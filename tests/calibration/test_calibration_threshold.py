@@ -10,8 +10,10 @@ from edgevad.calibration import calibrate
 from edgevad.calibration.threshold import (
     MIN_THRESHOLD,
     MOTION_LEAD,
+    RECURRING_SHARE,
     block_maxima,
     check_budget,
+    part_margins,
     tail_level,
     windowed_scores,
 )
@@ -153,22 +155,51 @@ def test_a_heavy_tailed_part_is_not_outvoted_by_a_light_tailed_one_that_is_noise
     assert causes.count("knows") > 0.99 * len(causes)
 
 
-def test_only_beside_motion_do_the_other_parts_need_a_margin() -> None:
+@pytest.mark.parametrize("recurrence", [None, 0.0, 0.3, 0.9])
+def test_without_motion_no_part_leads(recurrence: float | None) -> None:
+    assert part_margins(("residual", "detail", "view"), recurrence) == [0.0, 0.0, 0.0]
+    assert part_margins(("patch",), recurrence) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "margin"),
+    [(0.9, MOTION_LEAD), (RECURRING_SHARE, MOTION_LEAD), (RECURRING_SHARE - 0.01, None), (0.0, None), (None, None)],
+)
+def test_beside_motion_the_others_need_a_margin_or_decide_nothing(
+    recurrence: float | None, margin: float | None
+) -> None:
+    assert part_margins(("residual", "motion", "view"), recurrence) == [margin, 0.0, margin]
+
+
+def test_margins_are_what_the_others_must_stand_out_by() -> None:
     scores = np.repeat(noise(1000), 3, axis=1)
-    together = calibrate(scores, *at(1000), WindowSpec(), parts=("residual", "motion", "view"))
-    alone = calibrate(scores[:, :2], *at(1000), WindowSpec(), parts=("residual", "view"))
-    assert [part.margin for part in together.parts] == [MOTION_LEAD, 0.0, MOTION_LEAD]
-    assert [part.margin for part in alone.parts] == [0.0, 0.0]
-    # The columns are alike, so motion leads by exactly the margin.
-    residual, motion, view = together.deviates([1.5, 1.5, 1.5])
+    parts, margins = ("residual", "motion", "view"), [MOTION_LEAD, 0.0, None]
+    calibration = calibrate(scores, *at(1000), WindowSpec(), parts=parts, margins=margins)
+    assert [part.margin for part in calibration.parts] == margins
+    # The columns are alike, so motion leads by exactly the margin; what decides nothing is told without one.
+    residual, motion, view = calibration.deviates([1.5, 1.5, 1.5])
     assert motion - residual == pytest.approx(MOTION_LEAD)
-    assert residual == view
+    assert view == motion
+    alone = calibrate(scores[:, 1:2], *at(1000), WindowSpec(), parts=("motion",))
+    assert calibration.threshold == pytest.approx(alone.threshold)
+    unled = calibrate(scores, *at(1000), WindowSpec(), parts=parts)
+    assert [part.margin for part in unled.parts] == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("parts", [("a", "b"), ("residual", "motion")])
-def test_the_budget_is_met_by_all_parts_together(parts: tuple[str, ...]) -> None:
+def test_what_decides_nothing_raises_no_threshold_and_no_alarm() -> None:
+    scores = np.concatenate([noise(2000), noise(2000, seed=1)], axis=1)
+    scores[500:700, 1] = 1e6  # a tenth of the recording, in the part that is not asked
+    both = calibrate(scores, *at(2000), WindowSpec(), parts=("motion", "view"), margins=[0.0, None])
+    alone = calibrate(scores[:, :1], *at(2000), WindowSpec(), parts=("motion",))
+    assert both.threshold == alone.threshold
+    values = windowed_scores(scores, *at(2000), WindowSpec())
+    assert (both.anomaly_scores(values) == alone.anomaly_scores(values[:, :1])).all()
+
+
+@pytest.mark.parametrize("margins", [None, [MOTION_LEAD, 0.0]])
+def test_the_budget_is_met_by_all_parts_together(margins: list[float | None] | None) -> None:
     scores, fresh = (np.concatenate([noise(n, s), noise(n, s + 1)], axis=1) for n, s in ((12_000, 10), (72_000, 20)))
-    calibration = calibrate(scores, *at(12_000), WindowSpec(), 30.0, parts=parts)
+    calibration = calibrate(scores, *at(12_000), WindowSpec(), 30.0, parts=("view", "motion"), margins=margins)
     assert 30 / 10 <= alarms_per_hour(fresh, calibration) <= 8 * 30
 
 
@@ -182,5 +213,7 @@ def test_every_part_is_windowed_by_itself_and_afresh_in_each_segment() -> None:
 def test_names_and_columns_must_fit() -> None:
     with pytest.raises(ValueError, match="zip"):
         calibrate(np.repeat(noise(100), 2, axis=1), *at(100), WindowSpec(), parts=("one",))
+    with pytest.raises(ValueError, match="zip"):
+        calibrate(noise(100), *at(100), WindowSpec(), parts=("one",), margins=[0.0, 0.0])
     with pytest.raises(OptionError, match="no scores to calibrate from"):
         calibrate(np.zeros((0, 1)), *at(0), WindowSpec())

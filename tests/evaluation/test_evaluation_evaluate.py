@@ -202,6 +202,16 @@ def test_each_part_is_judged_by_itself(tiny_bundle: Path, tiny_video: Path, tmp_
     assert [row["cause"] for row in rows[62:80]] == ["patch"] * 18
     assert {row["cause"] for row in rows[:60]} == {"noise", "patch"}
 
+    # A part that decides nothing is judged all the same, and is the cause of nothing.
+    silent = replace(calibration, parts=(replace(calibration.parts[0], margin=None), white))
+    with open_scorer(tiny_bundle) as one, open_source(tiny_video) as source:
+        quiet = evaluate(replace(one, calibration=silent, backend=TwoParts(one.backend)), source, labels(square()))
+    assert quiet.parts == evaluation.parts
+    assert quiet.auroc == alone.auroc
+    quiet.frames.write_csv(tmp_path / "quiet.csv")
+    rows = list(csv.DictReader((tmp_path / "quiet.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["cause"] for row in rows} == {"patch"}
+
     console = Console(width=100)
     with console.capture() as capture:
         console.print(evaluation_tables(evaluation, []))

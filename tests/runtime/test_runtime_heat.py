@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,14 @@ def test_every_part_has_a_scale_of_its_own() -> None:
 
 def test_a_part_without_a_heatmap_is_left_out() -> None:
     assert scale_of(DETAIL, MOTION)(maps(4.0), [4.0, 1e6]).max() == pytest.approx(1.0)
+
+
+def test_a_part_that_decides_nothing_is_never_hot() -> None:
+    scale = scale_of(replace(DETAIL, margin=None), MOTION)
+    with np.errstate(all="raise"):
+        heat = scale(maps(1e4, 64.0), [1e4, 64.0])
+    assert heat.max() == pytest.approx(1.0)
+    assert heat.dtype == np.float32
 
 
 def test_nothing_is_cold_and_a_level_of_zero_is_no_division_by_it() -> None:

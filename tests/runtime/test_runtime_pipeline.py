@@ -228,6 +228,21 @@ def test_the_cause_is_the_part_that_stands_out(scorer: Scorer) -> None:
     assert [(e.start_frame, e.peak_frame, e.cause) for e in (first, last)] == [(1, 2, "view"), (4, 4, "view")]
 
 
+def test_a_part_that_decides_nothing_is_told_and_is_no_cause(scorer: Scorer) -> None:
+    silent = replace(TWO, parts=(TWO.parts[0], replace(TWO.parts[1], margin=None)))
+    rows = [(4.0, 1.0), (4.0, 100.0), (16.0, 100.0)]
+    results = list(Pipeline(scorer_of(rows, silent, scorer), ListSource(tiny_frames(3))))
+    assert [result.deviates for result in results] == [
+        pytest.approx((0.0, 0.0)),
+        pytest.approx((0.0, 90.0)),
+        pytest.approx((4.0, 90.0)),
+    ]
+    assert [result.cause for result in results] == ["detail"] * 3
+    assert [result.anomaly_score for result in results] == pytest.approx([0.0, 0.0, 4.0])
+    assert [result.frame_score for result in results] == pytest.approx([0.0, 0.0, 4.0])
+    assert [result.is_anomaly for result in results] == [False, False, True]
+
+
 def test_every_part_has_a_window_of_its_own(scorer: Scorer) -> None:
     calibration = replace(TWO, window=WindowSpec("mean", 0.2))  # two frames
     rows = [(4.0, 1.0), (16.0, 4.0), (4.0, 1.0)]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgevad.bundle import Bundle
@@ -32,6 +34,19 @@ def test_another_budget_or_window_is_calibrated_anew(tiny_bundle: Path) -> None:
     assert longer.names == before.names == ("patch",)
     assert longer.parts[0].scale < before.parts[0].scale
     assert longer.alarms_per_hour == before.alarms_per_hour
+
+
+@pytest.mark.parametrize("margin", [None, 2.5])
+def test_a_recalibration_keeps_who_leads(tiny_bundle: Path, margin: float | None) -> None:
+    scorer = Scorer.from_bundle(tiny_bundle)
+    rows = scorer.training_scores()
+    twice = replace(rows, score=np.repeat(rows.score, 2, axis=1))
+    patch = scorer.calibration.parts[0]
+    calibration = replace(scorer.calibration, parts=(replace(patch, name="view", margin=margin), patch))
+    two = replace(scorer, calibration=calibration, training_scores=lambda: twice)
+    again = two.recalibrated(alarms_per_hour=60.0).calibration
+    assert [(part.name, part.margin) for part in again.parts] == [("view", margin), ("patch", 0.0)]
+    assert again.threshold == pytest.approx(scorer.recalibrated(alarms_per_hour=60.0).calibration.threshold)
 
 
 def test_a_threshold_is_taken_as_it_is(tiny_bundle: Path) -> None:
