@@ -51,9 +51,10 @@ WINDOW = WindowSpec("mean", 1.0)
 STREAM_SHARE = 0.6
 CHUNK = 128
 # The paper as written: gray, a convolutional decoder, an entropy of unscaled latents with a fixed weight, Pearson.
-PAPER = ModelConfig(appearance="gray", motion="none", decoder="conv", score="pcc")
-PAPER_TRAINING = TrainConfig(entropy_weight=0.01, scale_free=False, max_rounds=6)
-ROWS = ("baselines", "ours", "weight 0", "paper", "plain")
+# (A narrow network: at the default's width it trains for minutes, and one such run on Ped2 was no better, 0.61.)
+PAPER = ModelConfig(appearance="gray", motion="none", decoder="conv", score="pcc", width=8)
+PAPER_TRAINING = TrainConfig(entropy_weight=0.01, scale_free=False, max_rounds=10)
+ROWS = ("baselines", "ours", "weight 0", "paper")
 
 
 def main() -> int:
@@ -105,7 +106,8 @@ def measure(recording: LabelledCache, rows: list[str], seeds: int) -> Iterator[d
 def _network(
     recording: LabelledCache, first: LabelledCache, rest: LabelledCache, row: str, seed: int, rounds: dict[str, int]
 ) -> Iterator[dict[str, Any]]:
-    for protocol, fit, test in (("whole", recording, None), ("stream", first, rest)):
+    protocols = (("whole", recording, None), ("stream", first, rest))
+    for protocol, fit, test in protocols[:1] if row == "paper" else protocols:
         model, training = _recipe(row, recording.cache.camera.moves, seed, rounds.get(protocol))
         started_s = time.perf_counter()
         cache = fit.cache if model.motion_channels else replace(fit.cache, motion=None)
@@ -139,8 +141,6 @@ def _recipe(row: str, moves: bool, seed: int, rounds: int | None) -> tuple[Model
         return PAPER, replace(PAPER_TRAINING, seed=seed)
     model = ModelConfig(motion="none" if moves else "flow")
     training = TrainConfig(seed=seed)
-    if row == "plain":
-        return replace(model, score="patch", motion="none"), replace(training, entropy_weight=0.0)
     if row == "weight 0":  # the same net, stopped where ours stopped
         limit = {} if rounds is None else {"max_rounds": rounds}
         return model, replace(training, entropy_weight=0.0, **limit)
