@@ -36,9 +36,11 @@ class Representation(nn.Module):
         channels = []
         if self.config.appearance != "none":
             # Channels first at once: broadcasting over a last dimension of 3 took ONNX Runtime 40 % of a frame.
-            image = frames.permute(0, 3, 1, 2).float() / 255.0  # (N, 3, H, W)
-            if self.config.appearance != "color":
-                image = (image * self.luma[:, None, None]).sum(dim=1, keepdim=True)  # (N, 1, H, W)
+            image = frames.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+            if self.config.appearance == "color":
+                image = image / 255.0
+            else:
+                image = F.conv2d(image, self.luma[None, :, None, None] / 255.0)  # (N, 1, H, W), a weighted sum
             if self.config.appearance == "log":
                 image = torch.log(image + self.config.log_offset)
             channels.append(image)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from edgevad.model.config import ModelConfig
 
-__all__ = ["EXCLUDED", "NEIGHBOURS", "RecurrenceMemory"]
+__all__ = ["EXCLUDED", "NEIGHBOURS", "RecurrenceMemory", "channel_mean"]
 
 # Nearest episodes that a frame is compared with.
 NEIGHBOURS = 5
@@ -76,8 +76,9 @@ class RecurrenceMemory(nn.Module):
         """
         d = coordinates.shape[1]
         entries = bank.flatten(0, 1)  # (E*m, d + 1)
-        product = coordinates @ entries[:, :d].T  # (N, E*m)
-        distance = coordinates.square().sum(dim=1, keepdim=True) + entries[:, d] - 2.0 * product
+        # |z|^2 - 2 z b + |b|^2 in one product with the entries as they lie: taking their columns apart copies the bank.
+        query = torch.cat([-2.0 * coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
+        distance = coordinates.square().sum(dim=1, keepdim=True) + query @ entries.T  # (N, E*m)
         distance = distance.reshape(-1, bank.shape[0], bank.shape[1])  # (N, E, m)
         if excluded is not None:
             distance = distance.masked_fill(excluded, EXCLUDED)
@@ -86,7 +87,7 @@ class RecurrenceMemory(nn.Module):
         entry = distance.argmin(dim=2) + first  # (N, E), rows of `entries`
         squared, episode = best.topk(NEIGHBOURS, dim=1, largest=False, sorted=True)
         rows = entry.gather(1, episode)  # (N, NEIGHBOURS)
-        chosen = entries[rows.flatten(), :d].reshape(-1, NEIGHBOURS, d)
+        chosen = entries[rows.flatten()][:, :d].reshape(-1, NEIGHBOURS, d)
         # The product's difference loses its digits where a frame meets itself: taken anew for the few that are left.
         exact = (chosen - coordinates.unsqueeze(1)).square().sum(dim=2)
         return torch.where(squared < EXCLUDED / 2, exact, squared), chosen
@@ -96,8 +97,13 @@ class RecurrenceMemory(nn.Module):
         squared, coordinates = self.nearest(self.coordinates(x), bank, excluded)
         view = ((squared * self.rank).sum(dim=1)).sqrt()
         recalled = self.frames(coordinates).reshape(-1, NEIGHBOURS, *self.shape)  # (N, NEIGHBOURS, C, H, W)
-        error = (x.unsqueeze(1) - recalled).square().mean(dim=2)  # (N, NEIGHBOURS, H, W)
+        error = channel_mean((x.unsqueeze(1) - recalled).square(), dim=2)  # (N, NEIGHBOURS, H, W)
         cells = F.avg_pool2d(error, self.cell_px, stride=self.cell_px // 2)
         # What does not count must not explain anything either.
         unusable = (squared >= EXCLUDED / 2).float() * EXCLUDED
         return view, (cells + unusable[:, :, None, None]).amin(dim=1)
+
+
+def channel_mean(values: Tensor, dim: int) -> Tensor:
+    """Mean over the channels, for nothing where there is only one: engines do not see that by themselves."""
+    return values.squeeze(dim) if values.shape[dim] == 1 else values.mean(dim=dim)
