@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["information_potential_log", "latent_scale", "renyi2_entropy"]
+__all__ = ["information_potential_log", "latent_scale", "renyi2_entropy", "renyi_entropy"]
 
 
 def latent_scale(z: Tensor, floor: float = 1e-6) -> Tensor:
@@ -35,18 +35,7 @@ def information_potential_log(z: Tensor, sigma: float) -> Tensor:
     Summed in log space, so that far-apart latents give -log N and not log 0. Distances are taken in float32 after
     centring, whatever the type of z: half precision would lose them in ||a||^2 + ||b||^2 - 2ab.
     """
-    if z.ndim != 2 or z.shape[0] == 0:
-        raise ValueError(f"expected latents of shape (N, d) with N > 0 but got shape {tuple(z.shape)}")
-    if not sigma > 0:
-        raise ValueError(f"expected a kernel width > 0 but got {sigma}")
-    with torch.autocast(z.device.type, enabled=False):
-        z = z.float()
-        z = z - z.mean(dim=0).detach()
-        square = z.square().sum(dim=1)  # (N,)
-        distance2 = (square[:, None] + square[None, :] - 2.0 * (z @ z.T)).clamp_min(0.0)  # (N, N)
-        # Rounding may leave a frame a little away from itself.
-        distance2 = distance2.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), 0.0)
-        return torch.logsumexp((-distance2 / (4.0 * sigma**2)).flatten(), dim=0) - 2.0 * math.log(len(z))
+    return torch.logsumexp(_log_kernel(z, sigma).flatten(), dim=0) - 2.0 * math.log(len(z))
 
 
 def renyi2_entropy(z: Tensor, sigma: float = 1.0, *, scale_free: bool = True, scale_floor: float = 1e-6) -> Tensor:
@@ -63,3 +52,37 @@ def renyi2_entropy(z: Tensor, sigma: float = 1.0, *, scale_free: bool = True, sc
     if scale_free:
         z = z.float() / latent_scale(z, scale_floor)
     return -information_potential_log(z, sigma)
+
+
+def renyi_entropy(
+    z: Tensor, alpha: float, sigma: float = 1.0, *, scale_free: bool = True, scale_floor: float = 1e-6
+) -> Tensor:
+    """Rényi entropy of any order but 1 of a batch of latents, in nats, from 0 to log N: the plug-in estimate
+
+        H_a(Z) = 1/(1 - a) log 1/N sum_i (1/N sum_j k_ij)^(a - 1)
+
+    with the kernel of order 2 whatever the order, so that `alpha` = 2 is `renyi2_entropy`; everything else as there.
+    """
+    if not alpha > 0 or alpha == 1:
+        raise ValueError(f"expected an order > 0 other than 1 but got {alpha}")
+    if scale_free:
+        z = z.float() / latent_scale(z, scale_floor)
+    count = math.log(len(z))
+    density = torch.logsumexp(_log_kernel(z, sigma), dim=1) - count  # (N,)
+    return (torch.logsumexp((alpha - 1.0) * density, dim=0) - count) / (1.0 - alpha)
+
+
+def _log_kernel(z: Tensor, sigma: float) -> Tensor:
+    """-||z_i - z_j||^2 / (4 sigma^2) for latents z (N, d): (N, N) float32, 0 on the diagonal."""
+    if z.ndim != 2 or z.shape[0] == 0:
+        raise ValueError(f"expected latents of shape (N, d) with N > 0 but got shape {tuple(z.shape)}")
+    if not sigma > 0:
+        raise ValueError(f"expected a kernel width > 0 but got {sigma}")
+    with torch.autocast(z.device.type, enabled=False):
+        z = z.float()
+        z = z - z.mean(dim=0).detach()
+        square = z.square().sum(dim=1)  # (N,)
+        distance2 = (square[:, None] + square[None, :] - 2.0 * (z @ z.T)).clamp_min(0.0)  # (N, N)
+        # Rounding may leave a frame a little away from itself.
+        distance2 = distance2.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), 0.0)
+        return -distance2 / (4.0 * sigma**2)

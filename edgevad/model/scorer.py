@@ -21,6 +21,8 @@ __all__ = ["TorchBackend", "load_module", "scorer_from_model"]
 class TorchBackend:
     """Scores with the torch module itself, on the CPU; `bank` (E, m, d + 1) float32 where the model has a memory."""
 
+    batch: int | None = None
+
     def __init__(self, module: ScoringModule, bank: npt.NDArray[np.float32] | None = None) -> None:
         self._module = module.cpu().eval()
         self._bank = None if bank is None else torch.from_numpy(bank)

@@ -181,18 +181,27 @@ class Trainer:
             variance = (x - self._anchor).square().mean()
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             reconstruction, z = self.module.autoencoder(x)
-        error = (x - reconstruction.float()).square().mean()
+        reconstruction = reconstruction.float()
+        error = (x - reconstruction).square().mean()
         weight = self.controller.weight
         if weight > 0:
             entropy = self._entropy(z)
         else:  # measured now and then for the history, never paid for in a gradient
             entropy = self._entropy(z.detach()) if self.step % 10 == 0 else torch.full((), torch.nan)
-        loss = error / self._variance + weight * entropy if weight > 0 else error / self._variance
+        charged = self._reconstruction_term(x, reconstruction, error)
+        loss = charged + weight * entropy if weight > 0 else charged
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.step += 1
         self._account(loss, error, variance, entropy, z)
+
+    def _reconstruction_term(self, x: Tensor, reconstruction: Tensor, error: Tensor) -> Tensor:
+        """What the loss charges for a batch's reconstruction (N, C, H, W): 1 for always answering the mean frame.
+
+        `error` is its mean squared error, which the explained variance is told by whatever is charged.
+        """
+        return error / self._variance
 
     def _entropy(self, z: Tensor) -> Tensor:
         floor = SCALE_FLOOR * self.module.config.latent**0.5  # templates start latents at unit variance

@@ -34,7 +34,7 @@ class PreparedFrame(NamedTuple):
 
 
 class FrameReader:
-    """Reads ahead of its consumer; iterate it once, then close it.
+    """Reads ahead of its consumer, in batches; iterate it once, then close it.
 
     At most `depth` batches of up to `batch` frames wait, besides the one being consumed: waking the other thread for
     every frame cost a third of a millisecond on two cores, more than the model. A live source wants one of one.
@@ -66,7 +66,8 @@ class FrameReader:
         ]
         self._started = False
 
-    def __iter__(self) -> Iterator[PreparedFrame]:
+    def __iter__(self) -> Iterator[list[PreparedFrame]]:
+        """Batches of at least one frame, in order."""
         if not (self._started or self._stopping):
             self._started = True
             for thread in self._threads:
@@ -74,19 +75,25 @@ class FrameReader:
         give = self._credits.put
         queue: SimpleQueue[Any] = self._ready if self._prepares_aside else self._decoded
         while True:
-            batch: list[PreparedFrame | tuple[Frame, float]] | _End = queue.get()
+            batch: Any = queue.get()
             if isinstance(batch, _End):
                 if batch.error is not None and not self._stopping:
                     raise batch.error
                 return
             give(None)
-            for item in batch:
-                if self._stopping:
-                    return
-                yield item if isinstance(item, PreparedFrame) else self._prepared(*item)
+            if self._stopping:
+                return
+            if self._prepares_aside:
+                yield batch
+                continue
+            ready, error = self._prepared_all(batch)
+            if ready:
+                yield ready
+            if error is not None:
+                raise error
 
     def stop(self) -> None:
-        """End the iteration at the next frame; frames read ahead are forgotten. Safe in a signal handler."""
+        """End the iteration at the next batch; frames read ahead are forgotten. Safe in a signal handler."""
         self._stopping = True
         self._credits.put(None)
         self._decoded.put(_End(None))
@@ -131,9 +138,24 @@ class FrameReader:
                 if isinstance(batch, _End):
                     give(batch)
                     return
-                give([self._prepared(*item) for item in batch])
+                ready, error = self._prepared_all(batch)
+                if ready:
+                    give(ready)
+                if error is not None:
+                    give(_End(error))
+                    return
         except BaseException as error:
             give(_End(error))
+
+    def _prepared_all(self, batch: list[tuple[Frame, float]]) -> tuple[list[PreparedFrame], BaseException | None]:
+        """The batch as far as it could be prepared, and what went wrong then."""
+        ready: list[PreparedFrame] = []
+        try:
+            for item in batch:
+                ready.append(self._prepared(*item))
+        except BaseException as error:
+            return ready, error
+        return ready, None
 
     def _prepared(self, frame: Frame, decoded_s: float) -> PreparedFrame:
         started_s = time.perf_counter()

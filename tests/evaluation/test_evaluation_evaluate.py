@@ -156,6 +156,8 @@ def test_to_json_is_json(tiny_bundle: Path, tiny_video: Path) -> None:
 class TwoParts:
     """A part that is white where the frame is, and one that is noise."""
 
+    batch = None
+
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._rng = np.random.default_rng(7)

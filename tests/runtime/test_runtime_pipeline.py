@@ -13,7 +13,8 @@ from tiny import tiny_frames
 from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.errors import BackendError, SourceError
 from edgevad.runtime.backends import Scores
-from edgevad.runtime.pipeline import BATCH_FRAMES, READ_AHEAD_BATCHES, Pipeline
+from edgevad.runtime.pipeline import BATCH_FRAMES, READ_AHEAD_BATCHES, Pipeline, Result
+from edgevad.runtime.preprocess import Preprocessor
 from edgevad.runtime.reader import PATIENCE_S
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
@@ -177,6 +178,8 @@ def test_what_goes_wrong_while_preparing_is_raised_too(scorer: Scorer) -> None:
 class PartsBackend:
     """Gives the scores of these rows, one a frame, and a heatmap of the first part alone."""
 
+    batch = 1
+
     def __init__(self, rows: Sequence[Sequence[float]]) -> None:
         self._rows = iter(rows)
 
@@ -306,3 +309,30 @@ def test_a_camera_gives_its_newest_frame_to_a_slow_consumer(scorer: Scorer) -> N
     # One frame may have been read ahead while the consumer slept; never a queue of them.
     assert max(ages_s) < 0.3
     assert source.dropped > 20
+
+
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_frames_scored_in_batches_are_judged_as_one_by_one(
+    scorer: Scorer, batch: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    inner = scorer.backend.score
+
+    def counted(frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+        calls.append(len(frames))
+        return inner(frames, motion)
+
+    monkeypatch.setattr(scorer.backend, "score", counted)
+    monkeypatch.setattr(scorer.backend, "batch", batch)
+    results = list(Pipeline(scorer, ListSource(list(tiny_frames(30, anomalies=range(10, 15))))))
+    expected = [inner(model_image(scorer, result)[None], None) for result in results]
+    assert len(results) == sum(calls) == 30
+    assert max(calls) == (BATCH_FRAMES if batch is None else batch)
+    for result, one in zip(results, expected, strict=True):
+        assert result.parts == pytest.approx(one.score[0].tolist(), rel=1e-6)
+
+
+def model_image(scorer: Scorer, result: Result) -> np.ndarray:
+    item = Preprocessor(scorer.input)(result.frame)
+    assert item is not None
+    return item.image

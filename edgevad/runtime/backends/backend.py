@@ -27,7 +27,13 @@ class Scores:
 
 
 class Backend(Protocol):
-    """Runs the scoring graph; used from one thread. What the vehicle remembers, the graph's `bank`, it holds itself."""
+    """Runs the scoring graph; used from one thread. What the vehicle remembers, the graph's `bank`, it holds itself.
+
+    Attributes:
+        batch: how many frames every call must hold, or None where any number will do.
+    """
+
+    batch: int | None
 
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
         """Score `frames` (N, h, w, 3) uint8 BGR and, where the model uses it, `motion` (N, h, w, M) float32.

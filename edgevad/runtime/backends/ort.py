@@ -66,6 +66,8 @@ class OnnxRuntimeBackend:
             ) from error
         self._session: Any = session
         self._check_contract(spec)
+        first = session.get_inputs()[0].shape[0]
+        self.batch: int | None = first if isinstance(first, int) else None
         self._uses_motion = spec.motion is not None
         self._bank = bank if spec.bank is not None else None
 
