@@ -135,12 +135,6 @@ def train(
         raise typer.Exit(130)
 
 
-def _camera(camera: dict[str, Any], motion: str) -> str:
-    """What the camera decided or, where it was not asked, what was seen of it."""
-    decided = "none" if camera["moves"] else "flow"
-    return str(camera["sentence"]) if motion == decided else f"{camera['seen']}; the model's motion is {motion}."
-
-
 def _was_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
@@ -215,7 +209,8 @@ def _report(result: TrainingResult, json_output: bool, cache_option: str) -> Non
     skipped = f", {facts['skipped']} unreadable" if facts["skipped"] else ""
     table.add_row("trained on", f"{facts['frames']} frames, {facts['duration_s']:.0f} s{skipped}")
     table.add_row("recurrence explains", recurrence)
-    table.add_row("camera", _camera(facts["camera"], facts["motion"]))
+    for name, sentence in facts["decisions"].items():
+        table.add_row(name, sentence)
     table.add_row("training", f"{facts['steps']} steps; stopped: {facts['stopped_because']}")
     budget = calibration_.alarms_per_hour
     plural = "" if budget == 1 else "s"

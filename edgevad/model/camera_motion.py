@@ -51,17 +51,8 @@ class CameraDecision:
         moves = "moves" if self.moves else "stands still"
         return f"The camera {moves} (the view shifts in {self.moving_share:.0%} of {self.looks} looks)"
 
-    @property
-    def sentence(self) -> str:
-        """What is decided where the decision is left to the camera, and why, for a person."""
-        if self.looks == 0:
-            return f"{self.seen}, so appearance decides."
-        if self.moves:
-            return f"{self.seen}, so what recurs in appearance decides, and no optical flow is computed."
-        return f"{self.seen}, so what moves decides, and appearance speaks up when it stands out."
-
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "moves": self.moves, "seen": self.seen, "sentence": self.sentence}
+        return {**vars(self), "moves": self.moves, "seen": self.seen}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> CameraDecision:

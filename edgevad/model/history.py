@@ -24,6 +24,11 @@ COLUMNS = (
     "learning_rate",
     "phase",
     "frames_per_s",
+    # What the decisions rest on, the same in every row: how often the view was seen to move, what share of the variance
+    # recurs at other times, and what share as many principal components as latents explain.
+    "camera_moving_share",
+    "recurrence",
+    "template_share",
 )
 
 
@@ -61,7 +66,7 @@ class History:
 
         line(top, "explained", "explained by the model", "#0072b2")
         if self.rows and self.rows[0]["explained_target"] is not None:
-            line(top, "explained_target", "explained by recurrence (target)", "#999999")
+            line(top, "explained_target", "target", "#999999")
         top.set_ylabel("share of variance")
         line(middle, "entropy_nats", "Rényi-2 entropy of the latents", "#d55e00")
         middle.set_ylabel("nats")

@@ -191,7 +191,7 @@ class Trainer:
         charged = self._reconstruction_term(x, reconstruction, error)
         loss = charged + weight * entropy if weight > 0 else charged
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.step += 1
         self._account(loss, error, variance, entropy, z)
@@ -243,6 +243,9 @@ class Trainer:
             learning_rate=self.optimiser.param_groups[0]["lr"],
             phase=phase,
             frames_per_s=steps * self.config.batch_size / elapsed_s,
+            camera_moving_share=self.cache.camera.moving_share,
+            recurrence=self.recurrence,
+            template_share=self.template_share,
         )
         self._sums = [0.0] * 5
 

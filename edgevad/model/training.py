@@ -23,6 +23,7 @@ from edgevad.errors import EdgevadError, OptionError, TrainingError
 from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import CacheKey, FrameCache, remove_cache
 from edgevad.model.checkpoint import save_weights
+from edgevad.model.decisions import decisions
 from edgevad.model.folder import ModelFolder, Recipe
 from edgevad.model.recording_scores import score_recording
 from edgevad.model.trainer import Trainer, training_device
@@ -276,6 +277,7 @@ class Training:
         self.folder.write_calibration(calibration)
         self.folder.write_sample(_sample(cache))
         trainer.history.plot(self.folder.history_png)
+        provenance["decisions"] = decisions(trainer, calibration)
         self.folder.write_recipe(self.recipe, provenance)
         # Last: a folder with weights and no checkpoint is a finished model.
         save_weights(self.folder.weights, trainer.module)
