@@ -35,6 +35,7 @@ import torch
 from benchmarks._baselines import BASELINES
 from benchmarks._common import ROOT, guarded
 from benchmarks._judging import judge
+from benchmarks._plots import plot_method
 from benchmarks._recordings import PROTOCOLS, LabelledCache, read
 from edgevad._allocator import keep_freed_memory
 from edgevad.bundle.manifest import Calibration
@@ -64,7 +65,7 @@ def main() -> int:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write results.jsonl and results.md there")
+    parser.add_argument("--out", type=Path, help="also write results.jsonl, results.md and method.png there")
     args = parser.parse_args()
     root = Path(os.environ.get("EDGEVAD_DATA", ROOT.parent / "shared" / "data"))
     torch.set_num_threads(args.threads)
@@ -84,6 +85,7 @@ def main() -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results), encoding="utf-8")
         (args.out / "results.md").write_text(table + "\n", encoding="utf-8")
+        plot_method(results, args.out / "method.png")
     return 0
 
 
