@@ -41,9 +41,8 @@ def plot_method(results: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set_ylim(0.2, 1.0)
         axis.axhline(0.5, color="black", linewidth=0.6, linestyle=":")
         axis.set_ylabel("frame AUROC")
-        axis.set_title(
-            "fitted on what is scored" if protocol == "whole" else "fitted on the first 60 %, the rest scored"
-        )
+        axis.set_title("fitted on what is scored" if protocol == "whole" else "fitted on the first 60 %, then the rest")
         axis.grid(axis="y", alpha=0.25)
-    figure.axes[0].legend(ncols=4, fontsize=8, frameon=False, loc="lower left")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=4, fontsize=8, frameon=False, loc="outside upper center")
     figure.savefig(path, dpi=110)

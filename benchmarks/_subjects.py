@@ -20,6 +20,7 @@ from edgevad.calibration import calibrate
 from edgevad.export import onnx_from_model
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
+from edgevad.model.recording_scores import score_recording
 from edgevad.model.scorer import TorchBackend
 from edgevad.model.trainer import TrainConfig, Trainer
 from edgevad.runtime.preprocess import Preprocessor
@@ -84,16 +85,21 @@ def fitted(cache: FrameCache, config: ModelConfig) -> Trainer:
     return trainer
 
 
-def write_bundle_of(trainer: Trainer, path: Path) -> Path:
-    """Export what `trainer` has, calibrated on its own cache."""
+def write_bundle_of(trainer: Trainer, path: Path, *, forget: npt.NDArray[np.int64] | None = None) -> Path:
+    """Export what `trainer` has, calibrated on its own cache; the frames numbered in `forget` are not remembered."""
     cache, module, config = trainer.cache, trainer.module, trainer.module.config
-    scores = trainer.scores()
+    found = score_recording(module, cache)
+    keep = np.ones(len(cache), np.bool_)
+    keep[:_SELFTEST_FRAMES] = False
+    keep[[] if forget is None else forget] = False
+    bank = found.bank(keep)
     selftest: dict[str, npt.NDArray[Any]] = {"frames": np.array(cache.images[:_SELFTEST_FRAMES])}
     motion = None
     if cache.motion is not None:
         motion = cache.motion[:_SELFTEST_FRAMES].astype(np.float32)
         selftest["motion"] = motion
-    selftest["score"] = TorchBackend(module).score(selftest["frames"], motion).score
+    selftest["score"] = TorchBackend(module, bank).score(selftest["frames"], motion).score
+    rows = (found.score, cache.timestamp_ns, cache.segment)
     bundle = write_bundle(
         path,
         name="benchmark",
@@ -101,10 +107,11 @@ def write_bundle_of(trainer: Trainer, path: Path) -> Path:
         precision="fp32",
         input=config.input,
         score=config.score,
-        calibration=calibrate(scores, cache.timestamp_ns, cache.segment, WindowSpec(), 1.0),
+        calibration=calibrate(*rows, WindowSpec(), 1.0, parts=config.parts),
         provenance={"steps": trainer.step},
-        onnx_bytes=onnx_from_model(module),
+        onnx_bytes=onnx_from_model(module, bank=bank),
         selftest=selftest,
-        scores={"score": scores, "timestamp_ns": cache.timestamp_ns, "segment": cache.segment},
+        scores={"score": found.score, "timestamp_ns": cache.timestamp_ns, "segment": cache.segment},
+        bank=bank,
     )
     return bundle.path
