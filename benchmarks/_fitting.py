@@ -52,7 +52,7 @@ def fit(recording: LabelledCache, model: ModelConfig, training: TrainConfig, mak
     trainer = make(model, training, cache)
     trainer.fit()
     found = score_recording(trainer.module, cache)
-    margins = part_margins(model.parts, trainer.recurrence)
+    margins = part_margins(model.parts, trainer.recurrence, camera_moves=cache.camera.moves)
     calibration = calibration_of(recording, found.score, model.parts, margins)
     windowed = windowed_scores(found.score, cache.timestamp_ns, cache.segment, WINDOW)
     bank = found.bank(calibration.anomaly_scores(windowed) <= FORGET_ABOVE)

@@ -126,7 +126,7 @@ def _network(
             "rounds": trainer.rule.rounds,
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
-        margins = part_margins(model.parts, trainer.recurrence)
+        margins = part_margins(model.parts, trainer.recurrence, camera_moves=recording.cache.camera.moves)
         calibration = _calibrate(fit, found.score, model.parts, margins)
         anomaly = calibration.anomaly_scores(_windowed(fit, found.score))
         bank = found.bank(anomaly <= FORGET_ABOVE)

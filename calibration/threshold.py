@@ -66,8 +66,9 @@ def calibrate(
         OptionError: `check_budget` refuses the budget, or there are no scores.
     """
     check_budget(alarms_per_hour, window)
-    if len(scores) == 0:
-        raise OptionError("no scores to calibrate from", expected="at least one scored frame")
+    if len(scores) == 0 or not np.isfinite(scores).all():
+        what = "no scores" if len(scores) == 0 else "scores that are not numbers"
+        raise OptionError(f"{what} to calibrate from", expected="at least one scored frame, and finite scores")
     values = windowed_scores(scores, timestamps_ns, segments, window)
     margins = [0.0] * len(parts) if margins is None else margins
     fitted = tuple(_part(*part) for part in zip(parts, values.T, margins, strict=True))
@@ -75,18 +76,21 @@ def calibrate(
     anomaly = calibration.anomaly_scores(values)
     block_s = _block_s(window)
     maxima = block_maxima(anomaly, timestamps_ns, segments, block_s)
-    level = tail_level(maxima, alarms_per_hour * block_s / 3600.0)
+    # Every block is a chance, and a segment's last one is shorter than the others: short segments have more of them.
+    blocks_per_h = max(3600.0 / block_s, 3600.0 * len(maxima) / max(_recorded_s(timestamps_ns, segments), block_s))
+    level = tail_level(maxima, min(alarms_per_hour / blocks_per_h, 0.5))
     # Where nothing varies, a level in the middle of the scores would be an alarm for ever.
     return Calibration(window, fitted, max(level, MIN_THRESHOLD), float(alarms_per_hour))
 
 
-def part_margins(parts: Sequence[str], recurrence: float | None) -> list[float | None]:
+def part_margins(parts: Sequence[str], recurrence: float | None, *, camera_moves: bool) -> list[float | None]:
     """How much more than the others each part must stand out, from what is known of the unlabelled recording.
 
-    Where motion is a part, on a fixed camera, it leads. Appearance beside it decides nothing unless it recurs
-    (`recurrence`, the share of its variance that other times explain): what never comes back has no normal.
+    On a fixed camera motion leads. Appearance beside it decides nothing unless it recurs (`recurrence`, the share of
+    its variance that other times explain): what never comes back has no normal. Where the camera moves and motion was
+    asked for all the same, it is one part among others.
     """
-    if "motion" not in parts:
+    if "motion" not in parts or camera_moves:
         return [0.0] * len(parts)
     lead = MOTION_LEAD if recurrence is not None and recurrence >= RECURRING_SHARE else None
     return [0.0 if name == "motion" else lead for name in parts]
@@ -136,6 +140,14 @@ def windowed_scores(
         rows = zip(column.tolist(), timestamps_ns, segments, strict=True)
         columns.append([sliding.push(score, int(t), int(k)) for score, t, k in rows])
     return np.array(columns, dtype=np.float64).T
+
+
+def _recorded_s(
+    timestamps_ns: Sequence[int] | npt.NDArray[np.int64], segments: Sequence[int] | npt.NDArray[np.integer]
+) -> float:
+    """Seconds recorded, gaps left out; a segment of one frame counts for nothing."""
+    steps = np.diff(np.asarray(timestamps_ns, dtype=np.int64))[np.diff(np.asarray(segments)) == 0]
+    return float(np.maximum(steps, 0).sum()) / 1e9
 
 
 def block_maxima(

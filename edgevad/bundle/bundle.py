@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad._files import atomic_directory, input_errors, sha256_of
+from edgevad.bundle.bank_file import read_bank_file
 from edgevad.bundle.manifest import MANIFEST_NAME, Calibration, Manifest, read_manifest
 from edgevad.errors import BundleError, ChecksumMismatchError
 from edgevad.spec import InputSpec
@@ -152,19 +153,17 @@ class Bundle:
             return None
         path = self.path / BANK_NAME
         try:
-            # Not np.load, which also opens archives.
-            with path.open("rb") as stream:
-                bank = np.lib.format.read_array(stream, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            bank = read_bank_file(path)
+        except (OSError, ValueError) as error:
             raise BundleError(f"the bank cannot be read ({error})", where=path, fix=_FIX) from error
-        if bank.shape != shape or bank.dtype != np.float32 or not np.isfinite(bank).all():
+        if bank.shape != shape:
             raise BundleError(
-                f"the bank is {bank.dtype} of shape {bank.shape}",
+                f"the bank has the shape {bank.shape}",
                 where=path,
-                expected=f"finite float32 of shape {shape}, as the manifest says",
+                expected=f"{shape}, as the manifest says",
                 fix=_FIX,
             )
-        return np.ascontiguousarray(bank)
+        return bank
 
     def training_scores(self) -> TrainingScores:
         """The frame scores that the threshold was calibrated from.

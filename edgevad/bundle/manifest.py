@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Calibration", "Manifest", "PartCa
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
+_PART_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,12 @@ class PartCalibration:
         """Raises KeyError, TypeError or ValueError where `value` is not what `asdict` gave."""
         location, scale = float(value["location"]), float(value["scale"])
         margin = None if value["margin"] is None else float(value["margin"])
-        if not all(math.isfinite(number) for number in (location, scale, margin or 0.0)) or scale <= 0:
-            raise ValueError("the calibration's statistics are not finite or a scale is not positive")
-        return cls(str(value["name"]), location, scale, margin)
+        name = str(value["name"])
+        if not _PART_NAME.fullmatch(name):
+            raise ValueError(f"a part of the score is called {name[:40]!r}")
+        if not (abs(location) <= 1e12 and 1e-12 <= scale <= 1e12 and 0 <= (margin or 0.0) <= 1e12):
+            raise ValueError(f"location {location}, scale {scale} or margin {margin} of {name} is out of range")
+        return cls(name, location, scale, margin)
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,11 @@ class Calibration:
 
     def alarm_levels(self, threshold: float) -> list[float]:
         """The score of each part (P,) that would by itself reach `threshold`; infinite where it decides nothing."""
-        return [
-            math.inf if part.margin is None else max(part.location + part.scale * (threshold + part.margin), 0.0) ** 2
-            for part in self.parts
-        ]
+        levels = []
+        for part in self.parts:
+            amplitude = math.inf if part.margin is None else part.location + part.scale * (threshold + part.margin)
+            levels.append(max(amplitude, 0.0) * max(amplitude, 0.0))  # a product overflows to infinity, a power raises
+        return levels
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -113,6 +119,8 @@ class Calibration:
         parts = tuple(PartCalibration.from_json(part) for part in value["parts"])
         if all(part.margin is None for part in parts):
             raise ValueError("not one part of the calibration decides")
+        if len({part.name for part in parts}) < len(parts):
+            raise ValueError("two parts of the calibration have the same name")
         window = WindowSpec(value["window"]["kind"], float(value["window"]["length_s"]))
         return cls(window, parts, threshold, budget)
 

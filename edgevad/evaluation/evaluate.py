@@ -61,7 +61,7 @@ class Evaluation:
         window: sliding window of the runtime.
         threshold: anomaly score at which events start.
         alarms_per_hour: the false-alarm budget the threshold was set for; None where it was given by hand.
-        series: metrics of three series of scores: "frame", the bare frame scores; "window", the anomaly scores as the
+        series: metrics of three series of scores: "frame", each frame by itself; "window", the anomaly scores as the
             runtime computes them, looking back only; "centred", the same standardisation of a mean that looks as far
             ahead as back.
         parts: AUROC of each part's windowed deviates by themselves, where there is more than one part.

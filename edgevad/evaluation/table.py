@@ -92,7 +92,7 @@ class FrameTable:
 
 
 class FrameTableBuilder:
-    """Takes results in order and grows by 34 bytes a frame, and 16 for each part of the score.
+    """Takes results in order and grows by 41 bytes a frame, and 16 for each part of the score.
 
     Args:
         names: of the parts.

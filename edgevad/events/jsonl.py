@@ -107,7 +107,7 @@ def _sync(stream: IO[str]) -> None:
 
 
 def _quoted(name: str | None) -> str:
-    # Names of parts are ours: plain words.
+    # The manifest lets only plain words be names of parts.
     return "null" if name is None else f'"{name}"'
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.model.memory import EXCLUDED, NEIGHBOURS
+from edgevad.model.statistics import SEPARATE_S
 
 __all__ = ["FORGET_ABOVE", "BankPlan", "recurrence_rank"]
 
@@ -20,12 +21,11 @@ Flags = npt.NDArray[np.bool_]
 # 64 coordinates and a norm as float32: 1.3 MB. A third as many cost 2 points of AUROC on donkey_usi_mit.
 MAX_ENTRIES = 5120
 MAX_EPISODES = 64
-# An anomaly lasts seconds, and what comes back half a minute later came back. Short recordings are cut in twenty.
-EPISODE_S = 30.0
+# Shorter recordings are cut in this many, longer ones in episodes of SEPARATE_S.
 LEAST_EPISODES = 20
 # A rank counts as "seen that often" while the typical distance is at most this times that of the nearest episode.
 RANK_RATIO = 1.3
-# Entries whose anomaly score is above this are not remembered: one normal frame in twenty goes with them.
+# Frames whose anomaly score, the largest of several deviates, is above this are not remembered: a fifth of a recording.
 FORGET_ABOVE = 1.64
 
 
@@ -44,34 +44,35 @@ class BankPlan:
     apart_s: float
 
     @classmethod
-    def of(cls, times_s: npt.NDArray[np.float64]) -> BankPlan:
-        """Cut a recording into episodes and take frames evenly from each: `times_s` (N,), ascending, seconds."""
+    def of(cls, times_s: npt.NDArray[np.float64], keep: Flags | None = None) -> BankPlan:
+        """Cut a recording into episodes and take frames evenly from each: `times_s` (N,), ascending, seconds.
+
+        `keep` (N,) says which frames may be remembered; None means all.
+        """
         count = len(times_s)
         times_s = np.asarray(times_s, dtype=np.float64)
         if count == 0 or times_s[-1] <= times_s[0]:  # a clock that stands still: every frame one second
             times_s = np.arange(count, dtype=np.float64)
         span_s = float(times_s[-1] - times_s[0]) if count > 1 else 1.0
-        apart_s = min(EPISODE_S, span_s / LEAST_EPISODES)
+        apart_s = min(SEPARATE_S, span_s / LEAST_EPISODES)
         length_s = max(apart_s, span_s / MAX_EPISODES)
         number = np.minimum(((times_s - times_s[0]) / length_s).astype(np.int64), int(np.ceil(span_s / length_s)) - 1)
-        episodes = [np.flatnonzero(number == k) for k in np.unique(number)]
-        most = max(1, min(MAX_ENTRIES // max(len(episodes), NEIGHBOURS), max(len(episode) for episode in episodes)))
+        usable = np.ones(count, np.bool_) if keep is None else keep
+        episodes = [np.flatnonzero((number == k) & usable) for k in np.unique(number)]
+        longest = max((len(episode) for episode in episodes), default=0)
+        most = max(1, min(MAX_ENTRIES // max(len(episodes), NEIGHBOURS), longest))
         # A graph looks up NEIGHBOURS episodes, so there are at least that many, empty ones if need be.
         frames = np.full((max(len(episodes), NEIGHBOURS), most), -1, dtype=np.int64)
         for row, episode in zip(frames, episodes, strict=False):
             take = min(most, len(episode))
-            row[:take] = episode[np.linspace(0, len(episode) - 1, take).round().astype(np.int64)]
+            if take:
+                row[:take] = episode[np.linspace(0, len(episode) - 1, take).round().astype(np.int64)]
         return cls(frames, times_s, apart_s)
 
-    def bank(self, coordinates: Floats, keep: Flags | None = None) -> Floats:
-        """The graph's input: (E, m, d + 1) float32 from the coordinates (N, d) of all frames.
-
-        `keep` (N,) leaves frames out; None keeps all.
-        """
+    def bank(self, coordinates: Floats) -> Floats:
+        """The graph's input: (E, m, d + 1) float32 from the coordinates (N, d) of all frames."""
         d = coordinates.shape[1]
         usable = self.frames >= 0
-        if keep is not None:
-            usable = usable & keep[self.frames]
         bank = np.zeros((*self.frames.shape, d + 1), dtype=np.float32)
         bank[..., :d] = np.where(usable[..., None], coordinates[self.frames], 0.0)
         bank[..., d] = np.where(usable, np.square(bank[..., :d]).sum(axis=-1), EXCLUDED)

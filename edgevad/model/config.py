@@ -59,13 +59,13 @@ class ModelConfig:
                 raise OptionError(
                     f"unknown {name} {getattr(self, name)!r}", expected="one of " + ", ".join(get_args(kind))
                 )
-        if self.appearance == "none" and self.motion in ("none", "auto"):
-            raise OptionError("the model would look at nothing", fix="Give it an appearance or a motion channel")
         if self.appearance == "none" and self.score == "parts":
             raise OptionError(
                 "the score 'parts' compares what a frame looks like, and the appearance is none",
                 fix="Give it an appearance, or another score: patch, mse or pcc",
             )
+        if self.appearance == "none" and self.motion in ("none", "auto"):
+            raise OptionError("the model would look at nothing", fix="Give it an appearance or a motion channel")
         for name in ("size_px", "width", "depth", "latent", "cell_px"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}", expected="1 or more")

@@ -2,7 +2,7 @@
 
 config.json          the recipe, and what came of it (provenance)
 weights.safetensors  the scoring module, representation statistics included
-calibration.json     window, median, spread, threshold
+calibration.json     window, the parts' statistics, threshold
 bank.npy             what the vehicle remembers (edgevad/model/bank.py), where the model has a memory
 scores.npz           frame scores of the training recording: score, timestamp_ns, segment
 sample.npz           a few frames of it as the graph takes them, for a bundle's self-test
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad._files import atomic_file, write_json
+from edgevad.bundle.bank_file import read_bank_file
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
 from edgevad.calibration.threshold import check_budget
@@ -165,19 +166,14 @@ class ModelFolder:
         fix = "Train the model again"
         values = self.read_recipe()[0].model.latent + 1
         try:
-            # Not np.load, which also opens archives.
-            with self.bank.open("rb") as stream:
-                bank = np.lib.format.read_array(stream, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ModelError(f"cannot be read ({error})", where=self.bank, fix=fix) from error
-        if bank.ndim != 3 or bank.shape[2] != values or bank.dtype != np.float32 or not np.isfinite(bank).all():
-            raise ModelError(
-                f"{bank.dtype} of shape {bank.shape}",
-                where=self.bank,
-                expected=f"finite float32 of shape (E, m, {values})",
-                fix=fix,
-            )
-        return np.asarray(bank)
+            bank = read_bank_file(self.bank)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"cannot be read ({reason})", where=self.bank, fix=fix) from error
+        if bank.shape[2] != values:
+            expected = f"(E, m, {values})"
+            raise ModelError(f"a bank of shape {bank.shape}", where=self.bank, expected=expected, fix=fix)
+        return bank
 
     def write_scores(self, scores: TrainingScores) -> None:
         _write_arrays(self.scores, scores.arrays())
@@ -186,9 +182,19 @@ class ModelFolder:
         """Raises ModelError where the file is missing or broken."""
         arrays = _read_arrays(self.scores)
         try:
-            return TrainingScores(arrays["score"], arrays["timestamp_ns"], arrays["segment"])
+            scores = TrainingScores(arrays["score"], arrays["timestamp_ns"], arrays["segment"])
         except KeyError as error:
             raise ModelError(f"the training scores lack {error}", where=self.scores) from error
+        count, parts = len(scores.timestamp_ns), len(self.read_recipe()[0].model.parts)
+        shapes = [array.shape for array in scores.arrays().values()]
+        if shapes != [(count, parts), (count,), (count,)]:
+            raise ModelError(
+                f"the training scores have shapes {shapes}",
+                where=self.scores,
+                expected=f"(N, {parts}), (N,) and (N,)",
+                fix="Train the model again",
+            )
+        return scores
 
     def write_sample(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         _write_arrays(self.sample, arrays)

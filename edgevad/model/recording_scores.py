@@ -39,7 +39,7 @@ class RecordingScores:
         """What the vehicle shall remember: the graph's `bank`, without the frames that `keep` (N,) leaves out."""
         if self.plan is None or self.coordinates is None:
             return None
-        return self.plan.bank(self.coordinates, keep)
+        return BankPlan.of(self.plan.times_s, keep).bank(self.coordinates)
 
 
 @torch.no_grad()

@@ -19,8 +19,8 @@ class ScoringModule(nn.Module):
 
     The columns of the score are `config.parts`; the first Q of them, those that point at a place, have a heatmap: means
     over overlapping cells of `cell_px` pixels, half a cell apart. All are squared errors in units of the training
-    recording's variance, but `view`, a distance in their square root, `motion`, in the motion's own units, and `pcc`,
-    1 - correlation.
+    recording's variance, but `view`, a distance in their square root, `motion` and its heatmap, root mean squares in
+    the motion's own units, and `pcc`, 1 - correlation.
     """
 
     mean_motion: Tensor  # (H, W, M), what moves at each place on average; only where motion is a part
@@ -53,7 +53,7 @@ class ScoringModule(nn.Module):
         scores = [error.amax(dim=(1, 2)) for error in maps]
         if motion is not None:
             fine, coarse = motion_errors(motion - self.mean_motion, self.config.cell_px)
-            maps.append(fine)
+            maps.append(fine.sqrt())
             # Root mean squares, largest at two scales, geometric mean: neither one pixel gone astray nor a slow crowd.
             scores.append((fine.amax(dim=(1, 2)) * coarse.amax(dim=(1, 2))).pow(0.25))
         return torch.stack([*scores, view], dim=1), torch.stack(maps, dim=1), latent

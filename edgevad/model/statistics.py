@@ -22,6 +22,8 @@ SAMPLE_BYTES = 256e6
 CHUNK = 256
 # Frames nearer in time than this are the same moment, not a recurrence of it.
 ELSEWHEN_S = 15.0
+# What came back after this long came back: the most that a gap counts for, and the length of an episode.
+SEPARATE_S = 30.0
 NEIGHBOURS = 40
 
 
@@ -110,7 +112,12 @@ def recurrence_share(flat: Tensor, coordinates: Tensor, times_s: Tensor, neighbo
 
 
 def elapsed_s(cache: FrameCache) -> np.ndarray:
-    """Seconds on a clock that runs on across sources, so that two recordings are never 'the same time'."""
-    gap = np.diff(cache.segment) != 0
-    step = np.where(gap, ELSEWHEN_S, cache.step_s())
-    return np.concatenate([[0.0], np.cumsum(step)])
+    """Seconds on one clock that runs on across segments and sources: (N,) float64, ascending.
+
+    A gap in time lasts as long as it did, at most SEPARATE_S; where the clock starts anew, with another recording, that
+    long, so that two recordings are never 'the same time'.
+    """
+    step = np.diff(cache.timestamp_ns) / 1e9
+    changes = np.diff(cache.segment) != 0
+    between = np.where(step > 0, np.minimum(step, SEPARATE_S), SEPARATE_S)
+    return np.concatenate([[0.0], np.cumsum(np.where(changes, between, cache.step_s()))])

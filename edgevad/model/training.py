@@ -264,10 +264,16 @@ class Training:
         observer.stage("scoring", len(cache))
         recipe = self.recipe
         found = score_recording(trainer.module, cache, observer.advance)
+        if not np.isfinite(found.score).all():
+            raise TrainingError(
+                "the model's scores of its own recording are not numbers",
+                where=self.folder.path,
+                fix="Train again with --overwrite and a smaller --learning-rate",
+            )
         scores = TrainingScores(found.score, cache.timestamp_ns, cache.segment)
         rows = (scores.score, scores.timestamp_ns, scores.segment)
         parts = recipe.model.parts
-        margins = part_margins(parts, trainer.recurrence)
+        margins = part_margins(parts, trainer.recurrence, camera_moves=cache.camera.moves)
         calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=parts, margins=margins)
         anomaly = calibration.anomaly_scores(windowed_scores(*rows, recipe.window))
         bank = found.bank(anomaly <= FORGET_ABOVE)

@@ -20,6 +20,8 @@ __all__ = ["ModelInput", "Preprocessor"]
 
 # A frame below this size holds nothing to score; resizing it up would invent its content.
 MIN_SIDE_PX = 8
+# Pixels a second; beyond every real one, and the largest number of float16.
+MAX_SPEED = 65504.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,4 +136,5 @@ class _MotionStage:
         # The reference may be nearer or farther than the lag asks; speed keeps its meaning, displacement would not.
         elapsed_s = max((timestamp_ns - then_ns) / 1e9, 1e-3)
         small = cv2.resize(magnitude, self._size, interpolation=cv2.INTER_AREA)
-        return np.asarray(small / elapsed_s, dtype=np.float32)
+        # The trainer's cache is float16: what it cannot hold, the runtime must not see either.
+        return np.asarray(np.minimum(small / elapsed_s, MAX_SPEED), dtype=np.float32)

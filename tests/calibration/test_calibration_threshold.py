@@ -157,8 +157,8 @@ def test_a_heavy_tailed_part_is_not_outvoted_by_a_light_tailed_one_that_is_noise
 
 @pytest.mark.parametrize("recurrence", [None, 0.0, 0.3, 0.9])
 def test_without_motion_no_part_leads(recurrence: float | None) -> None:
-    assert part_margins(("residual", "detail", "view"), recurrence) == [0.0, 0.0, 0.0]
-    assert part_margins(("patch",), recurrence) == [0.0]
+    assert part_margins(("residual", "detail", "view"), recurrence, camera_moves=True) == [0.0, 0.0, 0.0]
+    assert part_margins(("patch",), recurrence, camera_moves=False) == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,8 @@ def test_without_motion_no_part_leads(recurrence: float | None) -> None:
 def test_beside_motion_the_others_need_a_margin_or_decide_nothing(
     recurrence: float | None, margin: float | None
 ) -> None:
-    assert part_margins(("residual", "motion", "view"), recurrence) == [margin, 0.0, margin]
+    assert part_margins(("residual", "motion", "view"), recurrence, camera_moves=False) == [margin, 0.0, margin]
+    assert part_margins(("residual", "motion", "view"), recurrence, camera_moves=True) == [0.0, 0.0, 0.0]
 
 
 def test_margins_are_what_the_others_must_stand_out_by() -> None:

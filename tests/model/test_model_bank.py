@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevad.model.bank import (
-    EPISODE_S,
-    LEAST_EPISODES,
-    MAX_ENTRIES,
-    MAX_EPISODES,
-    RANK_RATIO,
-    BankPlan,
-    recurrence_rank,
-)
+from edgevad.model.bank import LEAST_EPISODES, MAX_ENTRIES, MAX_EPISODES, RANK_RATIO, BankPlan, recurrence_rank
 from edgevad.model.memory import EXCLUDED, NEIGHBOURS
+from edgevad.model.statistics import SEPARATE_S
 
 
 def clock(count: int, fps_hz: float = 10.0) -> np.ndarray:
@@ -98,11 +91,11 @@ def test_a_handful_of_frames_are_an_episode_each(count: int) -> None:
 
 def test_the_same_moment_is_what_is_near_in_time() -> None:
     plan = BankPlan.of(np.r_[clock(301), 1000.0 + clock(31)])
-    assert plan.apart_s == EPISODE_S
+    assert plan.apart_s == SEPARATE_S
     same = plan.same_time(np.array([0, 299, 310]))
     assert same.shape == (3, *plan.frames.shape)
     for row, frame in zip(same, (0, 299, 310), strict=True):
-        near = np.abs(plan.times_s - plan.times_s[frame]) < EPISODE_S
+        near = np.abs(plan.times_s - plan.times_s[frame]) < SEPARATE_S
         expected = np.where(plan.frames >= 0, near[plan.frames], False)
         assert (row == expected).all()
     assert not same[:, plan.frames == -1].any()  # padding is told by its norm
@@ -124,19 +117,30 @@ def test_the_bank_holds_coordinates_and_their_squared_norm() -> None:
     assert (bank[padding] == [0.0, 0.0, 0.0, EXCLUDED]).all()
 
 
-def test_what_is_not_kept_is_padding_too() -> None:
-    plan = BankPlan.of(clock(100))
-    coordinates = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+def test_what_is_not_kept_is_not_among_the_frames() -> None:
     keep = np.ones(100, bool)
     keep[10:30] = keep[99] = False
-    bank, whole = plan.bank(coordinates, keep), plan.bank(coordinates)
-    gone = np.isin(plan.frames, np.flatnonzero(~keep))
-    assert gone.sum() == 21
-    assert (bank[gone] == [0.0, 0.0, 0.0, EXCLUDED]).all()
-    assert (bank[~gone] == whole[~gone]).all()
-    # Padding stays padding although the last frame, which its number would point at, is kept.
-    padded = BankPlan.of(np.r_[clock(4), 1000.0])
-    assert (padded.bank(coordinates[:5], np.ones(5, bool))[padded.frames == -1, 3] == EXCLUDED).all()
+    plan = BankPlan.of(clock(100), keep)
+    assert sorted(plan.frames[plan.frames >= 0]) == np.flatnonzero(keep).tolist()
+    coordinates = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    bank = plan.bank(coordinates)
+    assert (bank[plan.frames == -1] == [0.0, 0.0, 0.0, EXCLUDED]).all()
+    assert (bank[..., 3] < EXCLUDED / 2).sum() == 79
+
+
+def test_places_of_what_is_not_kept_go_to_other_frames_of_the_episode() -> None:
+    times_s = clock(2 * MAX_ENTRIES)
+    keep = np.arange(len(times_s)) % 2 == 0
+    all_of_them, kept = BankPlan.of(times_s), BankPlan.of(times_s, keep)
+    assert kept.frames.shape == all_of_them.frames.shape
+    assert (kept.frames >= 0).sum() == (all_of_them.frames >= 0).sum()
+    assert (kept.frames[kept.frames >= 0] % 2 == 0).all()
+
+
+def test_nothing_kept_is_padding_alone() -> None:
+    plan = BankPlan.of(clock(100), np.zeros(100, bool))
+    bank = plan.bank(np.ones((100, 3), np.float32))
+    assert (bank[..., 3] == EXCLUDED).all()
 
 
 @pytest.mark.parametrize(

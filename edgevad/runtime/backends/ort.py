@@ -83,9 +83,18 @@ class OnnxRuntimeBackend:
         if self._bank is not None:
             feeds["bank"] = self._bank
         try:
-            return Scores(*self._session.run(_OUTPUTS, feeds))
+            scores = Scores(*self._session.run(_OUTPUTS, feeds))
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed while scoring ({_first_line(error)})", where=self.path) from error
+        shapes = scores.score.shape, scores.heatmap.shape
+        if not (shapes[0][0] == shapes[1][0] == len(frames) and scores.score.size and scores.heatmap.size):
+            raise BackendError(
+                f"the graph gives scores of shape {shapes[0]} and heatmaps of shape {shapes[1]}",
+                where=self.path,
+                expected=f"{len(frames)} of each, and none of them empty",
+                fix="Export the bundle again",
+            )
+        return scores
 
     def close(self) -> None:
         """Release the session and its memory. May be called twice."""
@@ -97,8 +106,12 @@ class OnnxRuntimeBackend:
         if spec.motion is not None:
             inputs["motion"] = ("tensor(float)", [*size, spec.motion.channels])
         if spec.bank is not None:
-            inputs["bank"] = ("tensor(float)", list(spec.bank[1:]))
-        found = {value.name: (value.type, list(value.shape[1:])) for value in self._session.get_inputs()}
+            inputs["bank"] = ("tensor(float)", list(spec.bank))
+        # Of all but the bank the first dimension is the number of frames.
+        found = {
+            value.name: (value.type, list(value.shape[0 if value.name == "bank" else 1 :]))
+            for value in self._session.get_inputs()
+        }
         if found != inputs:
             self._refuse("inputs", found, inputs)
         ranks = {"score": ("tensor(float)", 2), "heatmap": ("tensor(float)", 4), "latent": ("tensor(float)", 2)}
