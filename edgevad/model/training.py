@@ -23,6 +23,7 @@ from edgevad.errors import EdgevadError, OptionError, TrainingError
 from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import CacheKey, FrameCache, remove_cache
 from edgevad.model.checkpoint import save_weights
+from edgevad.model.config import ModelConfig
 from edgevad.model.decisions import decisions
 from edgevad.model.folder import ModelFolder, Recipe
 from edgevad.model.recording_scores import score_recording
@@ -179,10 +180,10 @@ class Training:
         if not (replacing or self._resuming):
             self._begin()
         try:
-            cache = self._frames(observer)
+            cache = self._kept_with_flow() or self._frames(observer)
             if cache is not None and self.recipe.model.motion == "auto":
                 self._decide_motion(cache)
-                if self.recipe.model.motion_channels:
+                if self.recipe.model.motion_channels and cache.motion is None:
                     cache = self._frames(observer)
             trainer = None
             if cache is not None:
@@ -225,10 +226,22 @@ class Training:
     def _provenance() -> dict[str, Any]:
         return {"edgevad": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
-    def _frames(self, observer: Observer) -> FrameCache | None:
+    def _kept_with_flow(self) -> FrameCache | None:
+        """What an earlier run kept of a camera that stands still, where the camera is still to decide."""
+        model = self.recipe.model
+        if model.motion != "auto" or model.score != "parts":
+            return None
+        cache = FrameCache.open(self.cache_path, self._key(replace(model, motion="flow")))
+        return None if cache is None or cache.camera.moves else cache
+
+    def _key(self, model: ModelConfig) -> CacheKey:
         recipe = self.recipe
         options = (("fps_hz", str(recipe.fps_hz)), ("include_deleted", str(recipe.include_deleted)))
-        key = CacheKey(recipe.sources, recipe.model.input, recipe.sample_fps_hz, options)
+        return CacheKey(recipe.sources, model.input, recipe.sample_fps_hz, options)
+
+    def _frames(self, observer: Observer) -> FrameCache | None:
+        recipe = self.recipe
+        key = self._key(recipe.model)
         cache = FrameCache.open(self.cache_path, key)
         if cache is not None:
             return cache

@@ -38,7 +38,7 @@ def test_what_a_frame_is_judged_by(
     [
         ({"motion": "fast"}, "unknown motion 'fast'; expected one of auto, none, difference, flow"),
         ({"score": "best"}, "one of parts, patch, mse, pcc"),
-        ({"appearance": "none", "motion": "auto"}, "look at nothing"),
+        ({"appearance": "none", "motion": "auto"}, "another score: patch, mse or pcc"),
         ({"appearance": "none", "motion": "none", "score": "patch"}, "look at nothing"),
         ({"appearance": "none", "motion": "flow"}, "another score: patch, mse or pcc"),
         ({"motion": "flow", "motion_lags_ms": ()}, "motion lags"),

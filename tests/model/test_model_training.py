@@ -21,7 +21,7 @@ from edgevad.model.folder import ModelFolder, Recipe
 from edgevad.model.memory import EXCLUDED
 from edgevad.model.scorer import scorer_from_model
 from edgevad.model.trainer import TrainConfig, Trainer, explained_target
-from edgevad.model.training import Observer, Training
+from edgevad.model.training import Observer, Stage, Training
 from edgevad.sources import Frame
 from edgevad.spec import InputSpec, MotionSpec
 
@@ -220,10 +220,11 @@ def test_what_stands_out_in_the_recording_is_not_remembered(drive: str, tmp_path
     scores, calibration, bank = folder.read_scores(), folder.read_calibration(), folder.read_bank()
     windowed = windowed_scores(scores.score, scores.timestamp_ns, scores.segment, calibration.window)
     keep = calibration.anomaly_scores(windowed) <= FORGET_ABOVE
-    frames_ = BankPlan.of(scores.timestamp_ns / 1e9).frames
+    frames_ = BankPlan.of(scores.timestamp_ns / 1e9, keep).frames
     assert 0 < keep.sum() < 160
     assert bank.shape == (*frames_.shape, MODEL.latent + 1)
-    assert ((bank[..., -1] < EXCLUDED) == (keep[frames_] & (frames_ >= 0))).all()
+    assert ((bank[..., -1] < EXCLUDED) == (frames_ >= 0)).all()
+    assert (frames_ >= 0).sum() == keep.sum()
 
 
 @pytest.fixture
@@ -405,10 +406,11 @@ def test_a_broken_model_configuration_is_one_clear_error(tmp_path: Path, damage:
     [
         (None, "cannot be read"),
         (b"x", "cannot be read"),
-        (np.zeros((5, 2), np.float32), r"float32 of shape \(5, 2\); expected finite float32 of shape \(E, m, 9\)"),
-        (np.zeros((5, 2, 8), np.float32), r"float32 of shape \(5, 2, 8\); expected finite"),
-        (np.full((5, 2, 9), np.nan, np.float32), r"float32 of shape \(5, 2, 9\); expected finite"),
-        (np.zeros((5, 2, 9)), "float64 of shape"),
+        (np.zeros((5, 2), np.float32), r"cannot be read \(float32 of shape \(5, 2\) is no bank"),
+        (np.zeros((4, 2, 9), np.float32), r"\(4, 2, 9\) is no bank of at least 5 episodes"),
+        (np.zeros((5, 2, 8), np.float32), r"a bank of shape \(5, 2, 8\); expected \(E, m, 9\)"),
+        (np.full((5, 2, 9), np.nan, np.float32), r"cannot be read \(not all of it are numbers\)"),
+        (np.zeros((5, 2, 9)), r"cannot be read \(float64 of shape"),
         ({"bank": np.zeros((5, 2, 9), np.float32)}, "cannot be read"),
         (np.array([{}], dtype=object), "cannot be read"),
     ],
@@ -427,3 +429,19 @@ def test_a_broken_bank_is_one_clear_error(tmp_path: Path, content: object, messa
 
 def _weights(trainer: Trainer) -> list[bytes]:
     return [value.detach().numpy().tobytes() for value in trainer.module.state_dict().values()]
+
+
+def test_a_kept_cache_with_flow_is_not_read_again(street: str, tmp_path: Path) -> None:
+    stages: list[str] = []
+
+    class Noting(Observer):
+        def stage(self, stage: Stage, total: int | None) -> None:
+            stages.append(stage)
+
+    recipe = Recipe((street,), MODEL, TRAIN, fps_hz=10.0)
+    Training.start(recipe, tmp_path / "model", cache=tmp_path).run(Noting(), keep_cache=True)
+    assert stages.count("reading") == 2
+    stages.clear()
+    result = Training.start(recipe, tmp_path / "model", overwrite=True, cache=tmp_path).run(Noting(), keep_cache=True)
+    assert stages.count("reading") == 0
+    assert result.provenance["motion"] == "flow"
