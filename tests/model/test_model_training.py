@@ -407,7 +407,7 @@ def test_a_broken_model_configuration_is_one_clear_error(tmp_path: Path, damage:
         (None, "cannot be read"),
         (b"x", "cannot be read"),
         (np.zeros((5, 2), np.float32), r"cannot be read \(float32 of shape \(5, 2\) is no bank"),
-        (np.zeros((4, 2, 9), np.float32), r"\(4, 2, 9\) is no bank of at least 5 episodes"),
+        (np.zeros((4, 2, 9), np.float32), r"cannot be read \(float32 of shape \(4, 2, 9\) is no bank of at least 5"),
         (np.zeros((5, 2, 8), np.float32), r"a bank of shape \(5, 2, 8\); expected \(E, m, 9\)"),
         (np.full((5, 2, 9), np.nan, np.float32), r"cannot be read \(not all of it are numbers\)"),
         (np.zeros((5, 2, 9)), r"cannot be read \(float64 of shape"),
