@@ -185,12 +185,16 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         runner = Runner(read(name, root))
         for curve in args.curves:
-            base = {"set": name, "curve": curve}
+            path = None if args.out is None else args.out / f"{name}-{curve}"
             results = []
             for result in _results(runner, curve, args.seeds):
-                results.append({**base, **result})
+                results.append({"set": name, "curve": curve, **result})
                 print(json.dumps(results[-1]), flush=True)
-            _finish(results, name, curve, args.out)
+                if path is not None:  # at once: a run that is stopped has not been for nothing
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    lines = "".join(json.dumps(one) + "\n" for one in results)
+                    path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
+            _finish(results, name, curve, path)
     return 0
 
 
@@ -203,15 +207,12 @@ def _results(runner: Runner, curve: str, seeds: int) -> Iterator[dict[str, Any]]
             yield {"x": point.x, "seed": seed, **runner.measure(point, seed)}
 
 
-def _finish(results: list[dict[str, Any]], name: str, curve: str, out: Path | None) -> None:
+def _finish(results: list[dict[str, Any]], name: str, curve: str, path: Path | None) -> None:
     axis = "" if curve == COST else CURVES[curve].axis
     table = cost_table(results) if curve == COST else as_table(results, axis)
     print(f"\n### {curve}, {name}\n\n{table}\n", flush=True)
-    if out is None:
+    if path is None:
         return
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{name}-{curve}"
-    path.with_suffix(".jsonl").write_text("".join(json.dumps(one) + "\n" for one in results), encoding="utf-8")
     path.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
     if curve == COST:
         plot_cost(results, f"The entropy term's cost ({name})", path.with_suffix(".png"))
