@@ -1,1 +1,1 @@
-"""Speed, memory, agreement and quality of edgevad, measured. Run them with scripts/bench."""
+"""Speed, memory, agreement and how well anomalies are found, measured. Run them with scripts/bench."""

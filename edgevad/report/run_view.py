@@ -177,8 +177,9 @@ def summary_table(summary: RunSummary, files: list[str]) -> Table:
     table.add_row("took", f"{summary.elapsed_s:.1f} s, {summary.fps_hz:.0f} frames/s")
     latency = summary.latency.to_json()
     table.add_row("latency", ", ".join(f"{name} {value:.2f} ms" for name, value in latency.items()))
-    budget = "given" if summary.alarms_per_hour is None else f"for {summary.alarms_per_hour:g} false alarms an hour"
-    table.add_row("threshold", f"{summary.threshold:.2f} ({budget})")
+    budget, plural = summary.alarms_per_hour, "" if summary.alarms_per_hour == 1 else "s"
+    reason = "given" if budget is None else f"for {budget:g} false alarm{plural} an hour"
+    table.add_row("threshold", f"{summary.threshold:.2f} ({reason})")
     table.add_row("events", str(summary.event_count), style="bold red" if summary.event_count else None)
     for event in list(summary.events)[:_SUMMARY_EVENTS]:
         table.add_row("", Text(event_line(event)))
