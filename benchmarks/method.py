@@ -34,21 +34,15 @@ import torch
 
 from benchmarks._baselines import BASELINES
 from benchmarks._common import ROOT, guarded
+from benchmarks._fitting import calibration_of, fit, model_for
 from benchmarks._judging import judge
 from benchmarks._plots import plot_method
 from benchmarks._recordings import PROTOCOLS, LabelledCache, read
 from edgevad._allocator import keep_freed_memory
-from edgevad.bundle.manifest import Calibration
-from edgevad.calibration import calibrate
-from edgevad.calibration.threshold import part_margins, windowed_scores
-from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.config import ModelConfig
-from edgevad.model.recording_scores import score_recording
 from edgevad.model.scorer import TorchBackend
-from edgevad.model.trainer import TrainConfig, Trainer
-from edgevad.runtime.window import WindowSpec
+from edgevad.model.trainer import TrainConfig
 
-WINDOW = WindowSpec("mean", 1.0)
 STREAM_SHARE = 0.6
 CHUNK = 128
 # The paper as written: gray, a convolutional decoder, an entropy of unscaled latents with a fixed weight, Pearson.
@@ -109,15 +103,13 @@ def _network(
     recording: LabelledCache, first: LabelledCache, rest: LabelledCache, row: str, seed: int, rounds: dict[str, int]
 ) -> Iterator[dict[str, Any]]:
     protocols = (("whole", recording, None), ("stream", first, rest))
-    for protocol, fit, test in protocols[:1] if row == "paper" else protocols:
-        model, training = _recipe(row, recording.cache.camera.moves, seed, rounds.get(protocol))
+    for protocol, part, test in protocols[:1] if row == "paper" else protocols:
+        model, training = _recipe(row, recording, seed, rounds.get(protocol))
         started_s = time.perf_counter()
-        cache = fit.cache if model.motion_channels else replace(fit.cache, motion=None)
-        trainer = Trainer(model, training, cache)
-        trainer.fit()
+        fitted = fit(part, model, training)
+        trainer = fitted.trainer
         if row == "ours":
             rounds[protocol] = trainer.rule.rounds
-        found = score_recording(trainer.module, cache)
         facts = {
             "training_s": round(time.perf_counter() - started_s, 1),
             "explained": round(float(trainer.history.rows[-1]["explained"]), 4),
@@ -126,22 +118,19 @@ def _network(
             "rounds": trainer.rule.rounds,
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
-        margins = part_margins(model.parts, trainer.recurrence, camera_moves=recording.cache.camera.moves)
-        calibration = _calibrate(fit, found.score, model.parts, margins)
-        anomaly = calibration.anomaly_scores(_windowed(fit, found.score))
-        bank = found.bank(anomaly <= FORGET_ABOVE)
-        backend = TorchBackend(trainer.module, bank)
-        cases = {protocol: (fit, found.score, test or fit, _scored(backend, test) if test else found.score)}
+        backend = TorchBackend(trainer.module, fitted.bank)
+        cases = {protocol: (part, fitted.scores, test or part, _scored(backend, test) if test else fitted.scores)}
         if row == "ours" and test is None:
-            cases["runtime"] = (fit, found.score, fit, _scored(backend, fit))
+            cases["runtime"] = (part, fitted.scores, part, _scored(backend, part))
+        margins = [one.margin for one in fitted.calibration.parts]
         yield from _results(recording, row, seed, cases, model.parts, facts, margins)
 
 
-def _recipe(row: str, moves: bool, seed: int, rounds: int | None) -> tuple[ModelConfig, TrainConfig]:
+def _recipe(row: str, recording: LabelledCache, seed: int, rounds: int | None) -> tuple[ModelConfig, TrainConfig]:
     """Network and training of a row; `rounds`, where given, are those that ours took."""
     if row == "paper":
         return PAPER, replace(PAPER_TRAINING, seed=seed)
-    model = ModelConfig(motion="none" if moves else "flow")
+    model = model_for(recording)
     training = TrainConfig(seed=seed)
     if row == "weight 0":  # the same net, stopped where ours stopped
         limit = {} if rounds is None else {"max_rounds": rounds}
@@ -160,20 +149,6 @@ def _scored(backend: TorchBackend, part: LabelledCache) -> npt.NDArray[np.float3
     return np.concatenate(rows)
 
 
-def _windowed(part: LabelledCache, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    return windowed_scores(scores, part.cache.timestamp_ns, part.cache.segment, WINDOW)
-
-
-def _calibrate(
-    part: LabelledCache,
-    scores: npt.NDArray[np.floating],
-    names: tuple[str, ...],
-    margins: list[float | None] | None = None,
-) -> Calibration:
-    cache = part.cache
-    return calibrate(scores, cache.timestamp_ns, cache.segment, WINDOW, 1.0, parts=names, margins=margins)
-
-
 def _results(
     recording: LabelledCache,
     row: str,
@@ -183,17 +158,17 @@ def _results(
     facts: dict[str, Any],
     margins: list[float | None] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    for protocol, (fit, fitted, test, scores) in cases.items():
+    for protocol, (part, fitted, test, scores) in cases.items():
         # Baselines may be negative; only their order is looked at, and the calibration wants amplitudes.
         low = min(float(fitted.min()), float(scores.min()), 0.0)
         fitted, scores = fitted - low, scores - low
-        calibration = _calibrate(fit, fitted, names, margins)
+        calibration = calibration_of(part, fitted, names, margins)
         base = {"set": recording.name, "row": row, "protocol": protocol, "seed": seed}
         yield {**base, **judge(test, scores, calibration).to_json(), **facts}
         if len(names) > 1:
-            for k, part in enumerate(names):
-                alone = _calibrate(fit, fitted[:, k : k + 1], ("score",))
-                yield {**base, "row": f"{row}: {part} alone", **judge(test, scores[:, k : k + 1], alone).to_json()}
+            for k, name in enumerate(names):
+                alone = calibration_of(part, fitted[:, k : k + 1], ("score",))
+                yield {**base, "row": f"{row}: {name} alone", **judge(test, scores[:, k : k + 1], alone).to_json()}
 
 
 def as_markdown(results: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ MotionKind = Literal["difference", "flow"]
 # Episodes, entries in each, values of an entry (coordinates and one more).
 BankShape = tuple[int, int, int]
 # As many are looked up for every frame.
-LEAST_EPISODES = 5
+NEAREST_EPISODES = 5
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class InputSpec:
             raise OptionError(
                 f"model input of {self.width_px}x{self.height_px} pixels", expected="at least 16 pixels a side"
             )
-        if self.bank is not None and (self.bank[0] < LEAST_EPISODES or min(self.bank) < 1):
+        if self.bank is not None and (self.bank[0] < NEAREST_EPISODES or min(self.bank) < 1):
             raise OptionError(
-                f"a bank of shape {self.bank}", expected=f"at least {LEAST_EPISODES} episodes of an entry or more"
+                f"a bank of shape {self.bank}", expected=f"at least {NEAREST_EPISODES} episodes of an entry or more"
             )
 
     def to_json(self) -> dict[str, Any]:

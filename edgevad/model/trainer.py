@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,9 @@ class Trainer:
         self.device = training_device(config.device)
         torch.manual_seed(config.seed)
         self.module = ScoringModule(model)
-        statistics = recording_statistics(cache, self.module.representation, model.latent, seed=config.seed)
+        # Where motion is a part of its own it does not go through the network: it is not read for every batch either.
+        self._fed = cache if model.channels > model.appearance_channels else replace(cache, motion=None)
+        statistics = recording_statistics(self._fed, self.module.representation, model.latent, seed=config.seed)
         self.module.autoencoder.start_from_templates(statistics.mean_frame, statistics.templates)
         if self.module.memory is not None:
             self.module.memory.learn(statistics.mean_frame, statistics.templates)
@@ -174,7 +176,7 @@ class Trainer:
         rate = config.learning_rate * self.rule.learning_rate_factor((self.step % round_steps) / round_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        frames, motion = (None if t is None else t.to(self.device) for t in batch_of(self.cache, indices))
+        frames, motion = (None if t is None else t.to(self.device) for t in batch_of(self._fed, indices))
         assert frames is not None
         with torch.no_grad():
             x = self.module.representation(frames, motion)
