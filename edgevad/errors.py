@@ -9,10 +9,15 @@ EdgevadError
 │   └── SourceUnreadableError    it exists, but no frame can be read from it
 ├── TrainingError            training cannot start or go on
 ├── ModelError               a model folder is missing, broken or of another version
+├── ExportError              a graph cannot be made for the target
+│   ├── CalibrationError         there are no frames, or not the right ones, to quantise by
+│   └── GraphError               a graph has a form that the target's engine refuses
 ├── BundleError              a bundle is missing or broken
 │   ├── ManifestError            its manifest cannot be read or contradicts itself
-│   └── ChecksumMismatchError    one of its files is not the file that was exported
+│   ├── ChecksumMismatchError    one of its files is not the file that was exported
+│   └── SignatureError           it is not signed by anybody this device trusts
 ├── BackendError             the inference engine refused the bundle or failed while scoring
+│   └── EngineError              an engine cannot be built, or not be loaded from the cache
 ├── DatasetError             a folder is laid out like no known data set, or lacks a part of it
 └── LabelError               a label file cannot be read or does not fit the recording
 
@@ -26,15 +31,20 @@ from os import PathLike
 __all__ = [
     "BackendError",
     "BundleError",
+    "CalibrationError",
     "ChecksumMismatchError",
     "DatasetError",
     "EdgevadError",
+    "EngineError",
+    "ExportError",
+    "GraphError",
     "LabelError",
     "ManifestError",
     "MissingExtraError",
     "ModelError",
     "OptionError",
     "OutputError",
+    "SignatureError",
     "SourceError",
     "SourceNotFoundError",
     "SourceUnreadableError",
@@ -105,6 +115,18 @@ class ModelError(EdgevadError):
     """A model folder is missing, broken or of another version."""
 
 
+class ExportError(EdgevadError):
+    """A graph cannot be made for the target."""
+
+
+class CalibrationError(ExportError):
+    """There are no frames, or not the right ones, to quantise by."""
+
+
+class GraphError(ExportError):
+    """A graph has a form that the target's engine refuses."""
+
+
 class BundleError(EdgevadError):
     """A bundle is missing or broken."""
 
@@ -117,8 +139,16 @@ class ChecksumMismatchError(BundleError):
     """A file of a bundle is not the file that was exported."""
 
 
+class SignatureError(BundleError):
+    """A bundle is not signed by anybody this device trusts."""
+
+
 class BackendError(EdgevadError):
     """The inference engine refused the bundle or failed while scoring."""
+
+
+class EngineError(BackendError):
+    """An engine cannot be built, or not be loaded from the cache."""
 
 
 class DatasetError(EdgevadError):

@@ -39,22 +39,25 @@ class Scorer:
     training_scores: Callable[[], TrainingScores]
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle | str | PathLike[str], *, threads: int | None = None) -> Scorer:
-        """Open a bundle (unless it is open already) and load its graph into ONNX Runtime.
+    def from_bundle(
+        cls, bundle: Bundle | str | PathLike[str], *, backend: str | None = None, threads: int | None = None
+    ) -> Scorer:
+        """Open a bundle (unless it is open already) and load its graph into an inference engine.
 
-        `threads` is how many threads one inference may use; None means 1.
+        `backend` and `threads` as for `open_backend`.
 
         Raises:
+            OptionError: there is no such backend.
             BundleError: the bundle is missing or broken.
-            BackendError: ONNX Runtime refuses the graph.
+            BackendError: the engine refuses the graph.
         """
-        from edgevad.runtime.backends.ort import OnnxRuntimeBackend
+        from edgevad.runtime.backends.opening import open_backend
 
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = opened.manifest
-        backend = OnnxRuntimeBackend(opened.model_path, manifest.input, bank=opened.bank(), threads=threads)
+        engine = open_backend(opened, backend, threads=threads)
         return cls(
-            manifest.name, str(opened.path), manifest.input, manifest.calibration, backend, opened.training_scores
+            manifest.name, str(opened.path), manifest.input, manifest.calibration, engine, opened.training_scores
         )
 
     def recalibrated(

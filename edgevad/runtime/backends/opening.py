@@ -1,0 +1,29 @@
+"""From a bundle to the inference engine that runs it."""
+
+from __future__ import annotations
+
+from edgevad.bundle.bundle import Bundle
+from edgevad.errors import OptionError
+from edgevad.runtime.backends.backend import Backend
+
+__all__ = ["BACKENDS", "open_backend"]
+
+BACKENDS = ("onnxruntime",)
+
+
+def open_backend(bundle: Bundle, name: str | None = None, *, threads: int | None = None) -> Backend:
+    """Load the graph of `bundle` into an inference engine; None means the one it was exported for.
+
+    `threads` is how many threads one inference may use on a CPU; None means 1.
+
+    Raises:
+        OptionError: there is no such backend.
+        BundleError: the bundle is broken.
+        BackendError: the engine refuses the graph.
+    """
+    name = "onnxruntime" if name is None else name
+    if name not in BACKENDS:
+        raise OptionError(f"unknown backend {name!r}", expected="one of " + ", ".join(BACKENDS))
+    from edgevad.runtime.backends.ort import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(bundle.model_path, bundle.manifest.input, bank=bundle.bank(), threads=threads)
