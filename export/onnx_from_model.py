@@ -13,6 +13,7 @@ import onnx
 import torch
 
 from edgevad.errors import ModelError
+from edgevad.export.graph import name_layers
 from edgevad.model.scoring import ScoringModule
 
 __all__ = ["OPSET", "onnx_from_model"]
@@ -74,6 +75,7 @@ def onnx_from_model(
     for node in graph.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
+    name_layers(graph)
     onnx.checker.check_model(graph, full_check=True)
     return bytes(graph.SerializeToString())
 
