@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgevad.bundle.bundle import Bundle, write_bundle
-from edgevad.bundle.manifest import MANIFEST_NAME
+from edgevad.bundle.bundle import Bundle
+from edgevad.bundle.members import MANIFEST_NAME
+from edgevad.bundle.writing import write_bundle
 from edgevad.errors import OptionError, OutputError
 from edgevad.export.onnx_from_model import OPSET, onnx_from_model
 from edgevad.model.folder import ModelFolder
@@ -13,6 +14,9 @@ from edgevad.model.scorer import TorchBackend, load_module
 from edgevad.targets import Target
 
 __all__ = ["bundle_for_target"]
+
+# Of float32 in another order of summation.
+_SELFTEST_RTOL = 1e-3
 
 
 def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, overwrite: bool = False) -> Bundle:
@@ -40,14 +44,16 @@ def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, ove
     return write_bundle(
         out,
         name=recipe.name,
-        target=target.name,
+        target=target,
+        backend=target.backend,
         precision="fp32",
+        graphs={"fp32": onnx_from_model(module, bank=bank, batch=1 if target.static_batch else None)},
         input=recipe.model.input,
         score=recipe.model.score,
         calibration=folder.read_calibration(),
         provenance={**provenance, "sources": list(recipe.sources), "recipe": recipe.to_json()},
-        onnx_bytes=onnx_from_model(module, bank=bank, batch=1 if target.static_batch else None),
         selftest=selftest,
+        selftest_rtol=_SELFTEST_RTOL,
         scores=folder.read_scores().arrays(),
         bank=bank,
     )

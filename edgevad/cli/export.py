@@ -40,7 +40,7 @@ def export(
     bundle = bundle_for_target(model, load_target(target), out, overwrite=overwrite)
     deviation = self_test(bundle)
     slot = activate_bundle(bundle.path).path if activate else None
-    manifest, size = bundle.manifest, sum((bundle.path / name).stat().st_size for name in bundle.manifest.files)
+    manifest, size = bundle.manifest, sum(entry.bytes for entry in bundle.manifest.files.values())
     if json_output:
         value = {
             "bundle": str(bundle.path),
