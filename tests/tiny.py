@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,6 +118,24 @@ def write_tiny_bundle(path: Path, spec: InputSpec) -> Bundle:
         selftest_rtol=1e-3,
         scores={"score": score, "timestamp_ns": stamps, "segment": segments},
     )
+
+
+def file_entry(data: bytes) -> dict[str, Any]:
+    """What a manifest says of a file with these bytes."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def put_file(folder: Path, name: str, data: bytes) -> None:
+    """Replace or add a file of the bundle in `folder`, and let its manifest vouch for it."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    edit_manifest(folder, files={**manifest["files"], name: file_entry(data)})
+
+
+def edit_manifest(folder: Path, **changes: Any) -> None:
+    """Give fields of the manifest in `folder` other values."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def write_tiny_video(path: Path, count: int, *, anomalies: range = range(0), seed: int = 2) -> Path:

@@ -1,8 +1,8 @@
 """Arrays from the bytes of `.npy` and `.npz` files that may come from anywhere.
 
-NumPy's own reader evaluates the header as a Python literal, asks for the memory that it promises, and unpickles where it
-is let. Ours are plain arrays as `np.save` writes them, so one regular expression reads their headers, and no memory is
-taken before the header and the file agree on how much is needed.
+NumPy's own reader evaluates the header as a Python literal, asks for the memory that it promises, and unpickles where
+it is let. Ours are plain arrays as `np.save` writes them, so one regular expression reads their headers, and no memory
+is taken before the header and the file agree on how much is needed.
 """
 
 from __future__ import annotations

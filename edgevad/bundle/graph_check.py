@@ -1,8 +1,8 @@
 """Looking through a graph before an inference engine sees it.
 
 An ONNX file may name other files for the engine to read as weights, and operators that are code of somebody else's. A
-scoring graph of ours has neither, so either is a reason not to load it. Everything is looked at, wherever the format lets
-it hide: initialisers, sparse ones, attributes, subgraphs, functions, training information.
+scoring graph of ours has neither, so either is a reason not to load it. Everything is looked at, wherever the format
+lets it hide: initialisers, sparse ones, attributes, subgraphs, functions, training information.
 """
 
 from __future__ import annotations

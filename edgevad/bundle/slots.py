@@ -38,7 +38,7 @@ def active_bundle() -> Path:
 
 
 def activate(path: str | PathLike[str]) -> Bundle:
-    """Copy the bundle at `path`, folder or file, into the slot that is not in use, let it prove itself there, then swap.
+    """Copy the bundle at `path`, folder or file, into the slot that is not in use, let it prove itself, then swap.
 
     The proof: somebody whom this device trusts signed it, where it trusts anybody; checksums match; the inference
     engine loads it; and its self-test gives the scores it was exported with. Where any of that fails, both slots and
