@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ class Target:
     precisions: tuple[str, ...]
     static_batch: bool
     opset_max: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Target:
+        """Raises TypeError where `value` is not what `to_json` gave."""
+        return cls(**{**value, "precisions": tuple(value["precisions"])})
 
 
 def target_names() -> list[str]:

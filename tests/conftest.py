@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from edgevad.spec import InputSpec, MotionSpec
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything imports torch: a second thread makes tiny networks slower, on busy cores many times so."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever is active or trusted on the developer's own machine does not matter to a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEVAD_HOME", str(tmp_path_factory.mktemp("no-home") / "home"))
+        yield
 
 
 @pytest.fixture(scope="session")

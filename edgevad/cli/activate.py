@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 
 def activate(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder made by edgevad export.", show_default=False)
+        Path,
+        typer.Argument(metavar="BUNDLE", help="Folder or .edgevad file made by edgevad export.", show_default=False),
     ],
     json_output: Json = False,
 ) -> None:

@@ -42,7 +42,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="MODEL|BUNDLE",
-            help="Folder made by edgevad train or edgevad export.",
+            help="Folder made by edgevad train, folder or .edgevad file made by edgevad export.",
             show_default=False,
         ),
     ],

@@ -45,7 +45,8 @@ def run(
         ),
     ] = None,
     bundle: Annotated[
-        Optional[Path], typer.Option(help="Folder made by edgevad export.", show_default="the active one")
+        Optional[Path],
+        typer.Option(help="Folder or .edgevad file made by edgevad export.", show_default="the active one"),
     ] = None,
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for frames.jsonl, events.jsonl, summary.json.", show_default=False)

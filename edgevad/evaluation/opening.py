@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgevad._extras import require
 from edgevad._files import input_errors
+from edgevad.bundle.archive import ARCHIVE_SUFFIX
 from edgevad.errors import ModelError
 from edgevad.runtime.scorer import Scorer
 
@@ -14,7 +15,7 @@ __all__ = ["open_scorer"]
 
 
 def open_scorer(path: str | PathLike[str]) -> Scorer:
-    """Open a bundle (scored with ONNX Runtime) or a model (with torch).
+    """Open a bundle, folder or file (scored in the engine it was made for), or a model (with torch).
 
     Raises:
         ModelError: there is neither, or the model is unfinished or broken.
@@ -27,6 +28,7 @@ def open_scorer(path: str | PathLike[str]) -> Scorer:
     with input_errors(folder, ModelError):
         is_bundle, is_model = ((folder / name).is_file() for name in ("manifest.json", "config.json"))
         exists, is_folder = folder.exists(), folder.is_dir()
+        is_bundle |= folder.suffix == ARCHIVE_SUFFIX and folder.is_file()
     if is_bundle:
         return Scorer.from_bundle(folder)
     if is_model:
@@ -35,7 +37,7 @@ def open_scorer(path: str | PathLike[str]) -> Scorer:
         from edgevad.model.scorer import scorer_from_model
 
         return scorer_from_model(folder)
-    expected = "a model (config.json, weights.safetensors) or a bundle (manifest.json)"
+    expected = f"a model (config.json, weights.safetensors) or a bundle (manifest.json, or a {ARCHIVE_SUFFIX} file)"
     if not exists:
         raise ModelError("no such folder", where=folder, expected=expected)
     what = "this folder holds neither a model nor a bundle" if is_folder else "this is not a folder"

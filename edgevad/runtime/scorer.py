@@ -42,20 +42,30 @@ class Scorer:
     def from_bundle(
         cls, bundle: Bundle | str | PathLike[str], *, backend: str | None = None, threads: int | None = None
     ) -> Scorer:
-        """Open a bundle (unless it is open already) and load its graph into an inference engine.
+        """Open a bundle (unless it is open already), load its graph into an inference engine and let that prove itself.
 
-        `backend` and `threads` as for `open_backend`.
+        `backend` and `threads` as for `open_backend`. The proof, a few frames of the self-test in this very engine, is
+        left out where `bundle` is open and has passed its self-test in such an engine already.
 
         Raises:
             OptionError: there is no such backend.
-            BundleError: the bundle is missing or broken.
+            BundleError: the bundle is missing or broken, or its self-test gives other scores in this engine.
             BackendError: the engine refuses the graph.
         """
         from edgevad.runtime.backends.opening import open_backend
+        from edgevad.runtime.selftest import QUICK_FRAMES, prove
 
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = opened.manifest
         engine = open_backend(opened, backend, threads=threads)
+        name = manifest.backend if backend is None else backend
+        if name not in opened.proved:
+            try:
+                prove(opened, engine, frames=QUICK_FRAMES)
+            except BaseException:
+                engine.close()
+                raise
+            opened.proved.add(name)
         return cls(
             manifest.name, str(opened.path), manifest.input, manifest.calibration, engine, opened.training_scores
         )

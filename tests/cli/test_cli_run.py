@@ -249,7 +249,7 @@ def test_ctrl_c_ends_the_run_cleanly(tiny_bundle: Path, tiny_video: Path, tmp_pa
 def test_it_runs_with_the_base_install_alone(tiny_bundle: Path, tiny_video: Path) -> None:
     script = (
         "import sys\n"
-        "for name in ('torch', 'onnx', 'onnxscript', 'matplotlib', 'sklearn', 'safetensors', 'scipy'):\n"
+        "for name in ('torch', 'onnxscript', 'matplotlib', 'sklearn', 'safetensors', 'scipy', 'cryptography'):\n"
         "    sys.modules[name] = None\n"
         f"sys.argv = ['edgevad', 'run', '--source', {str(tiny_video)!r}, '--bundle', {str(tiny_bundle)!r},"
         " '--alarms-per-hour', '2', '--json']\n"

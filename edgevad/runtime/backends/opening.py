@@ -21,9 +21,10 @@ def open_backend(bundle: Bundle, name: str | None = None, *, threads: int | None
         BundleError: the bundle is broken.
         BackendError: the engine refuses the graph.
     """
-    name = "onnxruntime" if name is None else name
+    name = bundle.manifest.backend if name is None else name
     if name not in BACKENDS:
         raise OptionError(f"unknown backend {name!r}", expected="one of " + ", ".join(BACKENDS))
     from edgevad.runtime.backends.ort import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle.model_path, bundle.manifest.input, bank=bundle.bank(), threads=threads)
+    where = bundle.path / bundle.graph_name()
+    return OnnxRuntimeBackend(bundle.graph(), bundle.manifest.input, where=where, bank=bundle.bank(), threads=threads)
