@@ -239,7 +239,7 @@ def archive_of(
     agree: Callable[[], bool] = lambda: True,
     attributes: Callable[[], int] = lambda: 0o100644 << 16,
 ) -> bytes:
-    """A zip archive, field by field; `wrong` is given each number and its bits, and `agree` asked whether both headers do."""
+    """A zip archive, field by field: `wrong` is given each number and its bits, `agree` says if both headers do."""
     body, directory = b"", b""
     for name, content in members:
         raw = name.encode("utf-8", "surrogatepass")
