@@ -1,10 +1,11 @@
 """Which frames of the drives a graph is quantised by, and which ones it is tried on.
 
-The drives are cut into stretches of time. Two of three are a pool to choose calibration frames from, the third is held out
-for the guard: neighbouring frames are near copies, so that a random split would try the graph on what it was made from.
-From the pool likely anomalies are left out, and frames are taken farthest point first (Gonzalez 1985), over the network's
-latents, exposure, contrast and motion: every frame of the pool then lies within the smallest radius of a chosen one that
-this number of frames is known to reach (within a factor of two). No chance is involved: the same drives give the same frames.
+The drives are cut into stretches of time. Two of three are a pool to choose calibration frames from, the third is
+held out for the guard: neighbouring frames are near copies, so that a random split would try the graph on what it was
+made from. From the pool likely anomalies are left out, and frames are taken farthest point first (Gonzalez 1985),
+over the network's latents, exposure, contrast and motion: every frame of the pool then lies within the smallest
+radius of a chosen one that this number of frames is known to reach (within a factor of two). No chance is involved:
+the same drives give the same frames.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class CalibrationFrames:
         held_out: (m,) ascending, whole stretches, to try the graph on.
         pool: how many frames the chosen ones stand for.
         left_out: frames of the pool's stretches that looked like anomalies.
-        radius: largest distance of a frame of the pool to the nearest chosen one, in standard deviations of the features.
+        radius: largest distance of a frame of the pool to the nearest chosen one, in standard deviations of the
+            features.
         reference: what the float graph says of the held-out frames.
     """
 
@@ -160,7 +162,7 @@ def choose_frames(
     held_out = _whole_stretches(stretch, is_held_out, HELD_OUT_FRAMES)
     if len(pool) < LEAST_CALIBRATION or len(held_out) < LEAST_HELD_OUT:
         raise CalibrationError(
-            f"{len(cache)} frames leave {len(pool)} normal ones to quantise by and {len(held_out)} to try the result on",
+            f"{len(cache)} frames leave {len(pool)} normal ones to quantise by and {len(held_out)} to try that on",
             expected=f"at least {LEAST_CALIBRATION} and {LEAST_HELD_OUT}",
             fix="Give longer drives, or more of them, with --calib",
         )

@@ -1,7 +1,7 @@
 """Does a quantised graph tell the car the same as the float one? Compared on real frames that it was not made from.
 
-The order of the scores is what a detector consists of (a threshold is calibrated to it), so the rank correlation is looked at
-first; then what the threshold makes of it, the frames that stand out most, and where the heatmaps point.
+The order of the scores is what a detector consists of (a threshold is calibrated to it), so the rank correlation is
+looked at first; then what the threshold makes of it, the frames that stand out most, and where the heatmaps point.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class GuardLimits:
     """How much a quantised graph may differ, all measured on held-out frames.
 
     Attributes:
-        max_rank_loss: 1 - Spearman's rank correlation of frame scores, of anomaly scores, and of each part that goes through
-            the network.
+        max_rank_loss: 1 - Spearman's rank correlation of frame scores, of anomaly scores, and of each part that goes
+            through the network.
         max_flips: share of the frames on the other side of the threshold.
         min_tail: share of the 5 % that stand out most in the float graph that do so in the quantised one.
         min_heatmap: mean over frames of the correlation of their heatmaps, of the worst part.
@@ -133,7 +133,10 @@ def compare(
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's rank correlation of two (N,); 1 where both are constant, 0 where one is, or holds what is no number."""
+    """Spearman's rank correlation of two (N,).
+
+    1 where both are constant, 0 where one is, or where one holds what is no number.
+    """
     from scipy.stats import spearmanr
 
     if not (np.isfinite(a).all() and np.isfinite(b).all()):

@@ -1,12 +1,13 @@
 """What an 8-bit number shall reach: ranges of a network's activations, from what real frames make of them.
 
-Histograms are collected once, in two passes over the calibration frames, and kept; each method reads its ranges off them.
+Histograms are collected once, in two passes over the calibration frames, and kept; each method reads its ranges off
+them.
 
 - `minmax`: everything that was seen.
 - `percentile`: all but one value in 10,000 at either end.
-- `entropy`: the range whose quantised distribution has the least Kullback-Leibler divergence from the real one (ONNX Runtime's
-  implementation of Migacz, "8-bit inference with TensorRT", GTC 2017), with real histograms: at the 128 bins that it
-  uses by default it is min-max.
+- `entropy`: the range whose quantised distribution has the least Kullback-Leibler divergence from the real one (ONNX
+  Runtime's implementation of Migacz, "8-bit inference with TensorRT", GTC 2017), with real histograms: at the 128
+  bins that it uses by default it is min-max.
 - `mse`: the range with the least expected squared error of what is rounded and what is cut off.
 """
 
@@ -196,7 +197,7 @@ def _activations(
 
 def _read(path: Path, tensors: Sequence[str]) -> dict[str, Histogram] | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             ends = arrays["ends"]
             counts = [arrays[str(k)] for k in range(len(tensors))]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):

@@ -22,7 +22,8 @@ from edgevad.targets import Target
 
 __all__ = ["SELFTEST_RTOL", "bundle_for_target"]
 
-# How far an engine may be from the scores a bundle was exported with. FP16 and INT8 engines round in other places (docs/export.md).
+# How far an engine may be from the scores a bundle was exported with. FP16 and INT8 engines round in other places
+# (docs/export.md).
 SELFTEST_RTOL = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 
 

@@ -15,7 +15,6 @@ from edgevad._files import output_errors
 from edgevad.calibration.frames import CalibrationFrames, Drives, choose_frames, read_drives
 from edgevad.errors import CalibrationError, ExportError, GraphError, MissingExtraError, OptionError
 from edgevad.evaluation.labels import read_labels
-from edgevad.export.lint import check_graph
 from edgevad.export.loaded_model import LoadedModel
 from edgevad.export.options import ExportObserver, ExportOptions
 from edgevad.export.precision import Choice, Subject, choose_precision, quick_int8
@@ -116,6 +115,8 @@ def choose_graph(
             fix="--precision auto takes the next one that does not",
         )
     if backend == "tensorrt":
+        from edgevad.export.lint import check_graph
+
         check_graph(choice.graph, opset_max=target.opset_max, static_shapes=target.static_batch)
         observer.stage("asking TensorRT-RTX's parser")
         chosen = replace(chosen, parser=_parser(choice.graph, target))

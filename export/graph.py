@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import onnx
 
-__all__ = ["Layer", "batch_size", "layers_of", "name_layers", "network_nodes"]
+__all__ = ["TEMPLATES", "Layer", "batch_size", "layers_of", "name_layers", "network_nodes"]
 
 # Weights of the autoencoder, of all that a module holds (edgevad/model/scoring.py).
 NETWORK_PREFIX = "autoencoder."
+# The memory's, the largest of its arrays.
+TEMPLATES = "memory.templates"
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 

@@ -1,7 +1,7 @@
 """The network in half precision, as a strongly typed engine needs it: written into the graph.
 
-Representation, bank and scoring tail stay in float32, and so do the graph's inputs and outputs. (The converters there are
-cast what they leave in float32 to float16 and back between any two nodes: the digits would be gone all the same.)
+Representation, bank and scoring tail stay in float32, and so do the graph's inputs and outputs. (The converters there
+are cast what they leave in float32 to float16 and back between any two nodes: the digits would be gone all the same.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from edgevad.export.graph import network_nodes
 
 __all__ = ["half_from_onnx"]
 
-# Inputs that are weights, not activations, by kind of node; the others of these nodes are activations, of other kinds constants.
+# Inputs that are weights, not activations, by kind of node; the others of these nodes are activations, of other kinds
+# constants.
 _WEIGHTS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,)}
 _SUFFIX = "_half"
 

@@ -1,14 +1,14 @@
 """Which precision a target gets: the smallest one that tells the car the same as float32.
 
-INT8 is tried first where the target has it, with several ways to choose ranges. Where none passes the guard, each layer is
-quantised by itself to see what it costs, and the most costly ones are kept in float, one more at a time. Where half of the
-layers would not do, FP16 is tried, and FP32 is what is left.
+INT8 is tried first where the target has it, with several ways to choose ranges. Where none passes the guard, each
+layer is quantised by itself to see what it costs, and the most costly ones are kept in float, one more at a time.
+Where half of the layers would not do, FP16 is tried, and FP32 is what is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Subject:
     frames: CalibrationFrames
     open_backend: Callable[[bytes], Backend]
     labels: npt.NDArray[np.int8] | None = None
-    limits: GuardLimits = GuardLimits()
+    limits: GuardLimits = field(default_factory=GuardLimits)
     kept: Path | None = None
 
     def judged(self, graph: bytes, rows: npt.NDArray[np.int64], *, heatmaps: bool = True) -> Judged:
@@ -179,7 +179,10 @@ def choose_precision(
 def _int8(
     subject: Subject, style: QdqStyle, methods: Sequence[str], layer_cost: dict[str, float], say: Say
 ) -> Iterator[tuple[bytes, str, tuple[str, ...]]]:
-    """Graphs to try, each with its range method and the layers it leaves in float; asked for the next one on failure."""
+    """Graphs to try, each with its range method and the layers it leaves in float.
+
+    Asked for the next one when one was refused.
+    """
     layers = [layer.name for layer in quantisable_layers(subject.graph, style)]
     histograms = _histograms(subject, say)
     for method in methods:

@@ -20,7 +20,9 @@ _TURN_S = 0.02
 def milliseconds_a_frame(
     backends: Mapping[str, Backend], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None
 ) -> dict[str, float]:
-    """The least time a frame by itself takes in each of `backends`, which take turns: what else the machine does hits all.
+    """The least time that a frame by itself takes in each of `backends`, in milliseconds.
+
+    They take turns, so that whatever else the machine does hits all of them.
 
     frames: (n, H, W, 3) uint8; motion: (n, H, W, M) float32 or None.
     """

@@ -20,7 +20,7 @@ from edgevad._files import input_errors
 from edgevad.bundle.members import MAX_MEMBERS, MAX_TOTAL_BYTES, check_names
 from edgevad.errors import BundleError
 
-__all__ = ["ARCHIVE_SUFFIX", "ArchiveMembers", "write_archive"]
+__all__ = ["ARCHIVE_MAGIC", "ARCHIVE_SUFFIX", "ArchiveMembers", "write_archive"]
 
 ARCHIVE_SUFFIX = ".edgevad"
 
@@ -28,7 +28,7 @@ ARCHIVE_SUFFIX = ".edgevad"
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
-_LOCAL_MAGIC, _ENTRY_MAGIC, _END_MAGIC = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+ARCHIVE_MAGIC, _ENTRY_MAGIC, _END_MAGIC = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _MAX_NAME = 100
 _ENCRYPTED, _STORED, _DOS_FOLDER = 0x1, 0, 0x10
 _FIX = "Copy it again, or make it again with edgevad bundle pack"
@@ -72,7 +72,7 @@ class _Reader:
         self._size = os.fstat(stream.fileno()).st_size
 
     def members(self) -> dict[str, _Member]:
-        if self._at(0, 4) != _LOCAL_MAGIC:
+        if self._at(0, 4) != ARCHIVE_MAGIC:
             raise self._error(f"this is no {ARCHIVE_SUFFIX} file")
         if self._size > MAX_TOTAL_BYTES + (MAX_MEMBERS + 1) * 1024:
             raise self._error(f"has {self._size} bytes", expected=f"at most {MAX_TOTAL_BYTES} of them in its members")
@@ -122,7 +122,7 @@ class _Reader:
             what = "a link" if kind == stat.S_IFLNK else "no regular file"
             raise self._error(f"{name} is {what}", expected="regular files")
         header = self._at(at, _LOCAL.size + length)
-        expected = (_LOCAL_MAGIC, flags, method, *times, crc, packed, size, length, 0)
+        expected = (ARCHIVE_MAGIC, flags, method, *times, crc, packed, size, length, 0)
         fits = len(header) == _LOCAL.size + length and header[_LOCAL.size :] == raw
         if fits:
             magic, _, *rest = _LOCAL.unpack(header[: _LOCAL.size])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevad._extras import require
 from edgevad._files import output_errors
-from edgevad.errors import OptionError, SignatureError
+from edgevad.errors import OptionError, OutputError, SignatureError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -201,7 +201,11 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a file that must not be there; whole or not at all."""
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError as error:
+            what = "is there already, and a key is never written over"
+            raise OutputError(what, where=path, fix="Choose another name") from error
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevad._files import atomic_directory, atomic_file
-from edgevad.bundle.archive import ARCHIVE_SUFFIX, write_archive
+from edgevad._files import atomic_directory, atomic_file, output_errors
+from edgevad.bundle.archive import ARCHIVE_MAGIC, ARCHIVE_SUFFIX, write_archive
 from edgevad.bundle.bundle import BANK_NAME, SCORES_NAME, SELFTEST_NAME, Bundle
 from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.manifest import FileEntry, Manifest, graph_name
@@ -111,10 +111,12 @@ def pack_bundle(path: str | PathLike[str], out: str | PathLike[str], *, overwrit
         OutputError: `out` is there already and `overwrite` is off, is no bundle, or cannot be written.
     """
     bundle, out = Bundle.open(path, trust=ANYBODY), Path(out)
-    if out.exists():
+    with output_errors(out):
+        is_there = out.exists()
+    if is_there:
         if not overwrite:
             raise OutputError("is there already", where=out, fix="Choose another --out, or replace it with --overwrite")
-        if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        if not _may_be_replaced(out):
             raise OutputError("is no bundle, so --overwrite does not replace it", where=out, fix="Choose another --out")
     return _write(out, bundle.files())
 
@@ -138,6 +140,15 @@ def sign_bundle(path: str | PathLike[str], key: str | PathLike[str]) -> Signatur
     else:
         _write(bundle.path, {**bundle.files(), SIGNATURE_NAME: signature.to_bytes()})
     return signature
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether a bundle is there, be it a broken one, or an empty folder: nothing that somebody would miss."""
+    with output_errors(path):
+        if path.is_dir():
+            return (path / MANIFEST_NAME).is_file() or not any(path.iterdir())
+        with path.open("rb") as stream:
+            return stream.read(len(ARCHIVE_MAGIC)) == ARCHIVE_MAGIC
 
 
 def _write(path: Path, files: Mapping[str, bytes]) -> Bundle:

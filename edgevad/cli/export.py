@@ -149,6 +149,6 @@ def _on_the_device(bundle: Bundle, profile: Target) -> str:
         limits = " ".join(profile.limits)
         return f"copy {bundle.path} to the device. edgevad does not run there: {limits}"
     return (
-        f"copy {bundle.path} to the device and run there: edgevad build {bundle.path.name}. It builds the TensorRT engine, "
-        "once, in a few minutes, and tests it; then: edgevad activate, edgevad run --camera 0"
+        f"copy {bundle.path} to the device and run there: edgevad build {bundle.path.name}. It builds the TensorRT "
+        "engine, once, in a few minutes, and tests it; then: edgevad activate, edgevad run --camera 0"
     )

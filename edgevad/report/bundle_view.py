@@ -32,13 +32,13 @@ def bundle_json(bundle: Bundle, state: SignatureState) -> dict[str, Any]:
 def bundle_table(bundle: Bundle, state: SignatureState) -> RenderableType:
     """What a bundle is for and what is in it; then where its model comes from."""
     manifest = bundle.manifest
-    table = _grid(f"Bundle {manifest.name}: {bundle.path}")
+    table = _grid()
     total = sum(entry.bytes for entry in manifest.files.values())
     rows = {
         "target": f"{manifest.target} ({manifest.backend})",
         "precision": f"{manifest.precision}, self-test within {manifest.selftest_rtol:g}",
         "graphs": "\n".join(_graph(manifest, precision) for precision in manifest.graphs),
-        "files": f"{len(manifest.files)}, {total / 1e6:.2f} MB",
+        "files": f"{len(manifest.files)}, {_size(total)}",
         "input": _input(manifest),
         "threshold": _threshold(manifest),
         "guard": "none ran" if manifest.guard is None else _free(manifest.guard),
@@ -48,15 +48,18 @@ def bundle_table(bundle: Bundle, state: SignatureState) -> RenderableType:
     }
     for label, value in rows.items():
         table.add_row(label, Text(value))
-    provenance = _grid("Provenance")
+    title = Text(f"Bundle {manifest.name}: {bundle.path}", style="bold")
+    if not manifest.provenance:
+        return Group(title, table)
+    provenance = _grid()
     for label, entry in manifest.provenance.items():
         provenance.add_row(Text(_free(label).strip('"')), Text(_free(entry)))
-    return Group(table, "", provenance) if manifest.provenance else table
+    return Group(title, table, Text("Provenance", style="bold"), provenance)
 
 
-def _grid(title: str) -> Table:
-    table = Table(title=Text(title), title_justify="left", show_header=False, box=None)
-    table.add_column(no_wrap=True, style="bold")
+def _grid() -> Table:
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     return table
 
@@ -64,7 +67,11 @@ def _grid(title: str) -> Table:
 def _graph(manifest: Manifest, precision: str) -> str:
     name = manifest.graphs[precision]
     note = "" if precision == manifest.precision else "  (reference)"
-    return f"{precision}  {name}  {manifest.files[name].bytes / 1e6:.2f} MB{note}"
+    return f"{precision}  {name}  {_size(manifest.files[name].bytes)}{note}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _input(manifest: Manifest) -> str:

@@ -29,7 +29,8 @@ class _Bar(ExportObserver):
 
     def _end(self) -> None:
         if self._task is not None:
-            self._progress.update(self._task, total=self._progress.tasks[self._task].completed or 1)
+            done = self._progress.tasks[self._task].completed or 1
+            self._progress.update(self._task, total=done, completed=done)
             self._progress.stop_task(self._task)
 
     def close(self) -> None:
