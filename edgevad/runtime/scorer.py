@@ -29,6 +29,7 @@ class Scorer:
         calibration: window, statistics and threshold.
         backend: the inference engine.
         training_scores: reads the frame scores of the training recording.
+        engine: the backend's name and the graph's precision, for people: "onnxruntime, int8".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Scorer:
     calibration: Calibration
     backend: Backend
     training_scores: Callable[[], TrainingScores]
+    engine: str = ""
 
     @classmethod
     def from_bundle(
@@ -67,7 +69,13 @@ class Scorer:
                 raise
             opened.proved.add(name)
         return cls(
-            manifest.name, str(opened.path), manifest.input, manifest.calibration, engine, opened.training_scores
+            manifest.name,
+            str(opened.path),
+            manifest.input,
+            manifest.calibration,
+            engine,
+            opened.training_scores,
+            f"{name}, {manifest.precision}",
         )
 
     def recalibrated(

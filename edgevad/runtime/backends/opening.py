@@ -8,7 +8,7 @@ from edgevad.runtime.backends.backend import Backend
 
 __all__ = ["BACKENDS", "open_backend"]
 
-BACKENDS = ("onnxruntime",)
+BACKENDS = ("onnxruntime", "openvino")
 
 
 def open_backend(bundle: Bundle, name: str | None = None, *, threads: int | None = None) -> Backend:
@@ -20,11 +20,17 @@ def open_backend(bundle: Bundle, name: str | None = None, *, threads: int | None
         OptionError: there is no such backend.
         BundleError: the bundle is broken.
         BackendError: the engine refuses the graph.
+        MissingExtraError: the engine is not installed.
     """
     name = bundle.manifest.backend if name is None else name
     if name not in BACKENDS:
         raise OptionError(f"unknown backend {name!r}", expected="one of " + ", ".join(BACKENDS))
+    graph, spec, bank = bundle.graph(), bundle.manifest.input, bundle.bank()
+    where = bundle.path / bundle.graph_name()
+    if name == "openvino":
+        from edgevad.runtime.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(graph, spec, where=where, bank=bank, threads=threads)
     from edgevad.runtime.backends.ort import OnnxRuntimeBackend
 
-    where = bundle.path / bundle.graph_name()
-    return OnnxRuntimeBackend(bundle.graph(), bundle.manifest.input, where=where, bank=bundle.bank(), threads=threads)
+    return OnnxRuntimeBackend(graph, spec, where=where, bank=bank, threads=threads)
