@@ -7,9 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["OwnerThread"]
+__all__ = ["OwnerThread", "ThreadClosedError"]
 
 T = TypeVar("T")
+
+
+class ThreadClosedError(Exception):
+    """A function came after the thread's end."""
 
 
 class _Call:
@@ -37,22 +41,18 @@ class OwnerThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
-
     def run(self, function: Callable[[], T]) -> T:
         """Run `function` in the thread, wait for it, and return or raise what it did.
 
         Raises:
-            RuntimeError: the thread has been closed.
+            ThreadClosedError: the thread has been closed.
         """
         if threading.current_thread() is self._thread:
             return function()
         call = _Call(function)
         with self._lock:
             if self._closed:
-                raise RuntimeError("the thread has been closed")
+                raise ThreadClosedError
             self._calls.put(call)
         call.done.wait()
         if call.error is not None:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad._extras import require
-from edgevad.errors import BackendError, EdgevadError
+from edgevad.errors import BackendError, EdgevadError, MissingExtraError
 from edgevad.runtime.backends.backend import Scores
 from edgevad.runtime.backends.device_memory import DeviceMemory, Graph, PinnedArray
-from edgevad.runtime.backends.owner_thread import OwnerThread
+from edgevad.runtime.backends.owner_thread import OwnerThread, ThreadClosedError
 from edgevad.runtime.engines.tensorrt_api import EngineTensor, TensorRtApi
 from edgevad.spec import InputSpec
 
@@ -86,13 +86,13 @@ class TensorRtBackend:
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
         """See `Backend.score`; fewer frames than `batch` are taken, too."""
         session = self._session
-        if session is None or self._thread.is_closed:
+        if session is None:
             raise BackendError("the backend is closed", where=self.where)
         try:
             return self._thread.run(lambda: session.score(frames, motion))
+        except ThreadClosedError as error:  # by another thread, since we looked
+            raise BackendError("the backend is closed", where=self.where) from error
         except Exception as error:
-            if self._thread.is_closed and isinstance(error, RuntimeError):
-                raise BackendError("the backend is closed", where=self.where) from error
             raise self._told(error, "failed while scoring") from error
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class TensorRtBackend:
     def _told(self, error: Exception, what: str) -> EdgevadError:
         """Whatever came across from the owner thread, as an error of ours that says where and how to fix it."""
         if isinstance(error, EdgevadError):
-            if error.where is not None or type(error).__init__ is not EdgevadError.__init__:
+            if error.where is not None or isinstance(error, MissingExtraError):
                 return error
             return type(error)(error.what, where=self.where, expected=error.expected, fix=error.fix)
         text = " ".join(str(error).split())[:300] or type(error).__name__
@@ -149,7 +149,7 @@ class _Session:
                 self._place(tensor)
             if bank is not None and "bank" in self._buffers:
                 self._upload_bank(bank)
-            self._inputs = [name for name in ("frames", "motion") if name in self._buffers]
+            self._inputs = [tensor.name for tensor in self._engine.tensors if tensor.is_input and tensor.name != "bank"]
             self._first_run(cuda_graph)
         except BaseException:
             self.close()

@@ -9,7 +9,7 @@ DLA                           flags               flags, up to 10.7       typed,
 memory of an engine           device_memory_size  device_memory_size_v2   device_memory_size_v2
 
 What a version has is asked of the version, and where names do not tell, of its number. Nothing here allocates memory or
-knows a stream: that is `edgevad.runtime.backends.device_memory`. Every object made here belongs to the thread that made it.
+knows a stream: that is `edgevad.runtime.backends.device_memory`. Objects made here belong to the thread that made them.
 """
 
 from __future__ import annotations
@@ -148,9 +148,7 @@ class TensorRtApi:
         refitter = trt.Refitter(loaded, self._log)
         parser = trt.OnnxParserRefitter(refitter, self._log)
         if not parser.refit_from_bytes(graph):
-            raise EngineError(
-                f"the weights do not fit the engine ({self._errors(parser)})", fix="Build it anew"
-            )
+            raise EngineError(f"the weights do not fit the engine ({self._errors(parser)})", fix="Build it anew")
         if not refitter.refit_cuda_engine():
             missing = list(refitter.get_missing_weights())
             what = f"{len(missing)} weights are missing, the first is {missing[0]}" if missing else self._log.last()
@@ -194,7 +192,7 @@ class TensorRtApi:
 
     def _parse(self, network: Any, graph: bytes, options: EngineOptions) -> None:
         parser = self._trt.OnnxParser(network, self._log)
-        flags = getattr(self._trt, "OnnxParserFlag", None)
+        flags: Any = getattr(self._trt, "OnnxParserFlag", None)
         if options.dla_core is not None and hasattr(flags, "ADJUST_FOR_DLA"):
             parser.set_flag(flags.ADJUST_FOR_DLA)
         if not parser.parse(graph):
