@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,11 @@ class Gpu:
         self.calls.append(name)
         if name in self.fail:
             raise CudaError(f"{name} failed: {self.fail.pop(name)}")
+
+    def primary_context(self) -> None:
+        """As CUDA's runtime, which TensorRT uses, does: where nobody deals in contexts, it makes one itself."""
+        if "pycuda.driver" not in sys.modules and not self.contexts:
+            self.push("primary")
 
     def push(self, context: object) -> None:
         self.contexts.setdefault(threading.get_ident(), []).append(context)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fake_gpu.cuda import GPU, CudaError, Stream as _Stream
+from fake_gpu.cuda import GPU, CudaError
+from fake_gpu.cuda import Stream as _Stream
 
 Error = CudaError
 Stream = lambda: _Stream(GPU)  # noqa: E731 - a class there, called like one here

@@ -56,9 +56,7 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
     weak = " FP16 INT8 OBEY_PRECISION_CONSTRAINTS" if major < 11 else ""
     builder_flag = _enum("BuilderFlag", "TF32 REFIT GPU_FALLBACK" + weak)
     creation = " ".join(
-        name
-        for name, there in (("EXPLICIT_BATCH", major < 11), ("STRONGLY_TYPED", major >= 10))
-        if there
+        name for name, there in (("EXPLICIT_BATCH", major < 11), ("STRONGLY_TYPED", major >= 10)) if there
     )
     creation_flag = _enum("NetworkDefinitionCreationFlag", creation)
     pool = _enum("MemoryPoolType", "WORKSPACE")
@@ -131,7 +129,7 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
 
     class INetworkDefinition:
         def __init__(self, flags: int) -> None:
-            self._flags = flags
+            self._flags, self._adjusted = flags, False
             self._graph = b""
             self._inputs: list[ITensor] = []
             self._layers: list[ILayer] = []
@@ -247,6 +245,7 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
                 "flags": sorted(config._on),
                 "network": sorted(named),
                 "dla": config.DLA_core if config.default_device_type == device_type.DLA else None,
+                "adjusted": network._adjusted,
                 "float_layers": sum(getattr(layer, "precision", None) is not None for layer in network._layers),
             }
             if config._timing is not None:
@@ -314,6 +313,7 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
 
     class ICudaEngine:
         def __init__(self, data: bytes, logger: Any) -> None:
+            GPU.primary_context()
             GPU.call("deserializeCudaEngine")
             self._data, self._logger = data, logger
             self._io = _io(_graph_of(data), data_type)
@@ -362,7 +362,9 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
             if not serialized_engine.startswith(MAGIC) or engine_facts(serialized_engine)["version"] != version:
-                text = "The engine plan file is not compatible with this version of TensorRT: Version tag does not match"
+                text = (
+                    "The engine plan file is not compatible with this version of TensorRT: Version tag does not match"
+                )
                 self._logger.log(ILogger.ERROR, text)
                 return None
             return ICudaEngine(serialized_engine, self._logger)
@@ -423,7 +425,11 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
         return kinds[data_type(kind).name]
 
     if (major, minor) >= (10, 16):
-        OnnxParser.set_flag = lambda self, flag: self._network._graph.__len__()
+
+        def set_flag(self: OnnxParser, flag: int) -> None:
+            self._network._adjusted = flag == OnnxParserFlag.ADJUST_FOR_DLA
+
+        OnnxParser.set_flag = set_flag
         trt.OnnxParserFlag = OnnxParserFlag
     newer = {"OnnxParserRefitter": OnnxParserRefitter, "IProgressMonitor": IProgressMonitor} if major >= 10 else {}
     classes = {

@@ -54,9 +54,9 @@ class GpuFacts:
 class CudaDriver:
     """CUDA's driver library. Raises CudaDriverError where it is not there."""
 
-    def __init__(self, library: Any = None) -> None:
+    def __init__(self) -> None:
         try:
-            self._library = ctypes.CDLL(LIBRARY) if library is None else library
+            self._library = _load()
         except OSError as error:
             raise CudaDriverError(str(error)) from error
 
@@ -118,6 +118,10 @@ class CudaDriver:
             text = c_char_p()
             self._function("cuGetErrorName")(code, byref(text))
             raise CudaDriverError(f"{name}: {text.value.decode() if text.value else f'error {code}'}")
+
+
+def _load() -> Any:
+    return ctypes.CDLL(LIBRARY)
 
 
 class CudaGraph:

@@ -1,12 +1,11 @@
 """The fake TensorRT of the version in FAKE_TENSORRT (default 10.3.0)."""
 
 import os
-import sys
 
 from fake_gpu.tensorrt import make
 
 _made = make(os.environ.get("FAKE_TENSORRT", "10.3.0"))
-globals().update({name: value for name, value in vars(_made).items() if name not in ("__name__", "__spec__", "__file__")})
+globals().update({name: value for name, value in vars(_made).items() if name[0] != "_" or name == "__version__"})
 if os.environ.get("FAKE_TENSORRT_IMPORT") == "segfault":
     import ctypes
 
@@ -17,4 +16,3 @@ elif os.environ.get("FAKE_TENSORRT_IMPORT") == "hang":
     import time
 
     time.sleep(60)
-del sys
