@@ -75,8 +75,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, edgevad_home: Path) -> Iterator[An
     In this process and in those it starts `tensorrt` and `pycuda` are the fakes; looking for the machine is not done.
     """
     from fake_gpu.cuda import GPU, Library
-
-    from edgevad.runtime.engines.machine import Machine
+    from fake_gpu.obtain import ORIN
 
     tests = Path(__file__).parent
     site = tests / "fake_gpu" / "site"
@@ -86,8 +85,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, edgevad_home: Path) -> Iterator[An
     monkeypatch.delenv("EDGEVAD_DLA_CORE", raising=False)
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr("edgevad.runtime.engines.cuda_driver._load", lambda: Library(GPU))
-    orin = Machine("Fake Orin", "8.7", False, "L4T 36.4.0", "12.6", "10.3.0")
-    monkeypatch.setattr("edgevad.runtime.engines.obtaining.find_machine", lambda: orin)
+    monkeypatch.setattr("edgevad.runtime.engines.obtaining.find_machine", lambda: ORIN)
     GPU.reset()
     fakes = ("tensorrt", "pycuda", "pycuda.driver", "fake_gpu.pycuda_driver")
     for name in fakes:

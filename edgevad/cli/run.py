@@ -70,6 +70,7 @@ def run(
     from edgevad._allocator import keep_freed_memory
     from edgevad.bundle import active_bundle
     from edgevad.errors import OptionError
+    from edgevad.report.build_progress import build_progress
     from edgevad.runtime.pipeline import Pipeline
     from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import run_session
@@ -81,7 +82,9 @@ def run(
     if (camera is None) == (not sources):
         raise OptionError("exactly one of --camera and --source is needed", fix="For example: edgevad run --camera 0")
     with ExitStack() as stack:
-        scorer = stack.enter_context(Scorer.from_bundle(active_bundle() if bundle is None else bundle, threads=threads))
+        where = active_bundle() if bundle is None else bundle
+        with build_progress(quiet=quiet) as on_build:
+            scorer = stack.enter_context(Scorer.from_bundle(where, threads=threads, on_build=on_build))
         scorer = recalibrated(scorer, window, window_s, alarms_per_hour, threshold)
         # One source is passed as it is: a list of one is a chain, and a camera cannot be in a chain.
         spec = camera if camera is not None else sources[0] if len(sources) == 1 else sources

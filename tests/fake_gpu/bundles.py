@@ -59,9 +59,9 @@ def write_engine_bundle(
 ) -> Bundle:
     """A bundle for TensorRT, calibrated on 200 frames of `tiny_frames`. `profile`: other fields of its target."""
     graph = static_graph(spec, batch=batch, gray=gray)
-    bank = (
-        None if spec.bank is None else np.linspace(0, 1, int(np.prod(spec.bank))).astype(np.float32).reshape(spec.bank)
-    )
+    bank = None
+    if spec.bank is not None:
+        bank = np.linspace(0, 1, int(np.prod(spec.bank)), dtype=np.float32).reshape(spec.bank)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     prepare = Preprocessor(spec)
     items = [(item, frame.timestamp_ns) for frame in tiny_frames(200, seed=1) if (item := prepare(frame)) is not None]

@@ -69,13 +69,18 @@ class PagelockedHostAllocation:
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], flags: int) -> None:
         GPU.call("cuMemHostAlloc")
         self._data = np.zeros(shape, dtype)
-        self._flags = flags
+        self._flags, self._address = flags, 0
         self.__array_interface__ = self._data.__array_interface__
 
     def get_device_pointer(self) -> int:
         if not self._flags & host_alloc_flags.DEVICEMAP:
             raise CudaError("cuMemHostGetDevicePointer failed: invalid argument")
-        return GPU.place(self._data)
+        self._address = GPU.place(self._data)
+        return self._address
+
+    def free(self) -> None:
+        GPU.call("cuMemFreeHost")
+        GPU.memory.pop(self._address, None)
 
 
 def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> np.ndarray:

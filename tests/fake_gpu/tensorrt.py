@@ -3,8 +3,8 @@
 Every class has just those names of the real one that edgevad uses, and a version lacks what it lacks: the names are
 held against `real_names.json`. What a builder was told is written into the engine, for tests to read. Settings for
 tests come in environment variables, since builders run in processes of their own: FAKE_TENSORRT_LOG, a file that gets a
-line for each build; FAKE_TENSORRT_SECONDS, how long a build takes; FAKE_TENSORRT_FAILS, "killed", "crash", "refuses"
-or "refit".
+line for each build; FAKE_TENSORRT_SECONDS, how long a build takes; FAKE_TENSORRT_FAILS, "null", "killed", "crash",
+"refuses", "refit" or "wrong weights".
 """
 
 from __future__ import annotations
@@ -403,6 +403,8 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
             if shapes[0] != shapes[1] or os.environ.get("FAKE_TENSORRT_FAILS") == "refit":
                 self._errors.append(ParserError("Unable to find matching weights"))
                 return False
+            if os.environ.get("FAKE_TENSORRT_FAILS") == "wrong weights":
+                model = _graph_of(self._refitter._engine._data)
             self._refitter._graph = bytes(model)
             return True
 

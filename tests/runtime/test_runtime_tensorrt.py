@@ -158,7 +158,7 @@ def test_results_are_not_the_buffers_of_the_next_inference(fake_gpu: Any) -> Non
         (
             np.zeros((2, 32, 32, 3), np.uint8),
             np.zeros((2, 32, 32, 2), np.float32),
-            r"expected uint8 of shape \(1 to 1,",
+            r"uint8 of shape \(1 to 1,",
         ),
         (np.zeros((0, 32, 32, 3), np.uint8), np.zeros((0, 32, 32, 2), np.float32), r"frames is uint8 of shape \(0,"),
         (np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32, 2), np.float32), "frames is float32"),
@@ -202,9 +202,7 @@ def test_what_fails_while_it_is_made_ready_is_one_line_and_released(
 
 def test_a_context_that_cannot_be_made_says_what_tensorrt_said(fake_gpu: Any) -> None:
     fake_gpu.fail["createExecutionContext"] = "out of memory"
-    with pytest.raises(
-        EngineError, match=r"engines/key: TensorRT 10\.3\.0 could not make the engine ready.*out of memory"
-    ):
+    with pytest.raises(EngineError, match=r"engines/key: TensorRT 10\.3\.0 could not make .*out of memory"):
         opened()
 
 

@@ -29,6 +29,7 @@ class PycudaMemory:
         cuda.init()
         device = cuda.Device(0)
         self._cuda = cuda
+        self._allocations: list[Any] = []
         self._context: Any = device.retain_primary_context()
         self._context.push()
         try:
@@ -36,8 +37,6 @@ class PycudaMemory:
         except BaseException:
             self.close()
             raise
-        self._allocations: list[Any] = []
-        self._arrays: list[Any] = []
 
     def allocate(self, nbytes: int) -> int:
         allocation = self._cuda.mem_alloc(max(nbytes, 1))
@@ -47,7 +46,7 @@ class PycudaMemory:
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, mapped: bool) -> PinnedArray:
         flags = self._cuda.host_alloc_flags.DEVICEMAP if mapped else 0
         array = self._cuda.pagelocked_empty(shape, dtype, mem_flags=flags)
-        self._arrays.append(array)
+        self._allocations.append(array.base)  # has a `free`, too
         return PinnedArray(array, int(array.base.get_device_pointer()) if mapped else None)
 
     def stream(self) -> Stream:
@@ -71,8 +70,11 @@ class PycudaMemory:
         context, self._context = self._context, None
         if context is None:
             return
-        for allocation in getattr(self, "_allocations", []):
-            allocation.free()
-        self._allocations, self._arrays = [], []
-        # In the order of pycuda's own autoprimaryctx: off this thread's stack, and then nobody's.
-        context.pop()
+        allocations, self._allocations = self._allocations, []
+        try:
+            # Not left to the garbage collector, which may run when this thread and its context are gone.
+            for allocation in allocations:
+                allocation.free()
+        finally:
+            # In the order of pycuda's own autoprimaryctx: off this thread's stack, and then nobody's.
+            context.pop()

@@ -131,7 +131,7 @@ def _probe(limit_s: float) -> dict[str, Any]:
         raise EngineError(
             f"looking for the {_thing(facts)} ended with signal {-done.returncode}",
             fix="Likely causes: (1) TensorRT and the driver do not fit each other: compare TensorRT's CUDA version "
-            "with that in nvidia-smi; (2) two TensorRT installations are mixed: see pip list and dpkg -l | grep nvinfer",
+            "with that in nvidia-smi; (2) two TensorRT installations are mixed: see pip list and dpkg -l '*nvinfer*'",
         )
     if facts.get("step") != "done":
         raise _failure(facts, done.stderr)
