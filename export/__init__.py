@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["bundle_for_target", "onnx_from_model"]
+__all__ = ["bundle_for_target", "engine_from_onnx", "onnx_from_model"]
 
 if TYPE_CHECKING:
     from edgevad.export.bundle_for_target import bundle_for_target
+    from edgevad.export.engine_from_onnx import engine_from_onnx
     from edgevad.export.onnx_from_model import onnx_from_model
 
 

@@ -14,11 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgevad._files import atomic_directory, input_errors, output_errors
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.home import home_directory
 from edgevad.errors import BundleError, OutputError
+
+if TYPE_CHECKING:
+    from edgevad.runtime.engines.options import BuildProgress
 
 __all__ = ["activate", "active_bundle", "home_directory"]
 
@@ -37,12 +41,14 @@ def active_bundle() -> Path:
     return slot
 
 
-def activate(path: str | PathLike[str]) -> Bundle:
+def activate(path: str | PathLike[str], *, on_build: BuildProgress | None = None) -> Bundle:
     """Copy the bundle at `path`, folder or file, into the slot that is not in use, let it prove itself, then swap.
 
     The proof: somebody whom this device trusts signed it, where it trusts anybody; checksums match; the inference
     engine loads it; and its self-test gives the scores it was exported with. Where any of that fails, both slots and
     `current` stay as they were. What can be refused without an engine is refused before a byte is written.
+
+    `on_build` is told what is done where an engine has to be built first.
 
     Raises:
         SignatureError: this device runs signed bundles only, and this is not one of them.
@@ -65,7 +71,7 @@ def activate(path: str | PathLike[str]) -> Bundle:
         with atomic_directory(slot) as staged:
             for name, data in source.files().items():
                 (staged / name).write_bytes(data)
-            self_test(Bundle.open(staged))
+            self_test(Bundle.open(staged), on_build=on_build)
         _point(home / "current", Path("slots") / free)
     return Bundle.open(slot)
 

@@ -23,6 +23,7 @@ COMMANDS = (
     "run",
     "evaluate",
     "activate",
+    "build",
     "inspect",
     "dataset",
 )

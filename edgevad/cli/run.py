@@ -72,6 +72,7 @@ def run(
     from edgevad._allocator import keep_freed_memory
     from edgevad.bundle import active_bundle
     from edgevad.errors import OptionError
+    from edgevad.report.build_progress import build_progress
     from edgevad.runtime.pipeline import Pipeline
     from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import run_session
@@ -84,7 +85,9 @@ def run(
         raise OptionError("exactly one of --camera and --source is needed", fix="For example: edgevad run --camera 0")
     with ExitStack() as stack:
         chosen = active_bundle() if bundle is None else bundle
-        scorer = stack.enter_context(Scorer.from_bundle(chosen, backend=backend, threads=threads))
+        with build_progress(quiet=quiet) as on_build:
+            opened_scorer = Scorer.from_bundle(chosen, backend=backend, threads=threads, on_build=on_build)
+            scorer = stack.enter_context(opened_scorer)
         scorer = recalibrated(scorer, window, window_s, alarms_per_hour, threshold)
         # One source is passed as it is: a list of one is a chain, and a camera cannot be in a chain.
         spec = camera if camera is not None else sources[0] if len(sources) == 1 else sources

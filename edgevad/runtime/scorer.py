@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgevad.bundle.bundle import Bundle, TrainingScores
 from edgevad.bundle.manifest import Calibration
@@ -14,6 +15,9 @@ from edgevad.errors import OptionError
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.window import WindowSpec
 from edgevad.spec import InputSpec
+
+if TYPE_CHECKING:
+    from edgevad.runtime.engines.options import BuildProgress
 
 __all__ = ["Scorer"]
 
@@ -42,12 +46,17 @@ class Scorer:
 
     @classmethod
     def from_bundle(
-        cls, bundle: Bundle | str | PathLike[str], *, backend: str | None = None, threads: int | None = None
+        cls,
+        bundle: Bundle | str | PathLike[str],
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        on_build: BuildProgress | None = None,
     ) -> Scorer:
         """Open a bundle (unless it is open already), load its graph into an inference engine and let that prove itself.
 
-        `backend` and `threads` as for `open_backend`. The proof, a few frames of the self-test in this very engine, is
-        left out where `bundle` is open and has passed its self-test in such an engine already.
+        `backend`, `threads` and `on_build` as for `open_backend`. The proof, a few frames of the self-test in this very
+        engine, is left out where `bundle` is open and has passed its self-test in such an engine already.
 
         Raises:
             OptionError: there is no such backend.
@@ -59,7 +68,7 @@ class Scorer:
 
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = opened.manifest
-        engine = open_backend(opened, backend, threads=threads)
+        engine = open_backend(opened, backend, threads=threads, on_build=on_build)
         name = manifest.backend if backend is None else backend
         if name not in opened.proved:
             try:

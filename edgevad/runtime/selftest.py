@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,9 @@ from edgevad.errors import BundleError
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.backends.opening import open_backend
 
+if TYPE_CHECKING:
+    from edgevad.runtime.engines.options import BuildProgress
+
 __all__ = ["QUICK_FRAMES", "prove", "self_test"]
 
 # A broken engine is broken on the first frame; all of them are asked when a bundle is exported or activated.
@@ -17,17 +22,23 @@ QUICK_FRAMES = 4
 _NOTHING = 1e-6
 
 
-def self_test(bundle: Bundle, *, backend: str | None = None, threads: int | None = None) -> float:
+def self_test(
+    bundle: Bundle,
+    *,
+    backend: str | None = None,
+    threads: int | None = None,
+    on_build: BuildProgress | None = None,
+) -> float:
     """Score all self-test frames of `bundle` in an engine of its own; return the largest relative deviation.
 
-    `backend` and `threads` as for `open_backend`.
+    `backend`, `threads` and `on_build` as for `open_backend`.
 
     Raises:
         OptionError: there is no such backend.
         BackendError: the inference engine refuses the bundle.
         BundleError: the bundle is broken, or a score deviates by more than the manifest's `selftest_rtol`.
     """
-    engine = open_backend(bundle, backend, threads=threads)
+    engine = open_backend(bundle, backend, threads=threads, on_build=on_build)
     try:
         worst = prove(bundle, engine)
     finally:
