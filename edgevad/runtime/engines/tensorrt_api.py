@@ -109,7 +109,13 @@ class TensorRtApi:
         cache = self._set_timing(config, timing)
         monitor = self._monitor(config, progress)
         plan = builder.build_serialized_network(network, config)
-        if monitor is not None and monitor.failure is not None:
+        if plan is None and config.get_flag(self._trt.BuilderFlag.REFIT) and not _stopped(monitor):
+            # Some layers cannot be kept apart from their weights; an engine that has to be rebuilt is still an engine.
+            if progress is not None:
+                progress(BuildStep("building again, without a way to put other weights in"))
+            config.clear_flag(self._trt.BuilderFlag.REFIT)
+            plan = builder.build_serialized_network(network, config)
+        if _stopped(monitor):
             raise monitor.failure
         if plan is None:
             raise EngineError(
@@ -257,7 +263,7 @@ class TensorRtApi:
 
     def _errors(self, parser: Any) -> str:
         found = [parser.get_error(k) for k in range(parser.num_errors)]
-        texts = [f"{error.desc()}, node {error.node()}" for error in found]
+        texts = [error.desc() + (f", node {error.node()}" if error.node() >= 0 else "") for error in found]
         return "; ".join(one_line(text) for text in texts[:3]) or self._log.last()
 
     def _deserialize(self, runtime: Any, engine: bytes) -> Any:
@@ -284,3 +290,7 @@ class TensorRtApi:
     def _memory_bytes(self, loaded: Any) -> int:
         newer = getattr(loaded, "device_memory_size_v2", None)
         return int(loaded.device_memory_size if newer is None else newer)
+
+
+def _stopped(monitor: Any) -> bool:
+    return monitor is not None and monitor.failure is not None
