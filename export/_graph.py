@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-__all__ = ["LAYERS", "MEMORY", "SELECTORS", "GraphIndex", "attribute_of"]
+__all__ = ["LAYERS", "MEMORY", "SELECTORS", "GraphIndex", "attribute_of", "kind_name"]
 
 # What picks a place by the size of its values: a small error there is another neighbour, not a small difference.
 SELECTORS = {"ArgMax", "ArgMin", "TopK"}
@@ -121,3 +121,8 @@ def attribute_of(node: NodeProto, name: str, default: object = None) -> object:
         if attribute.name == name:
             return onnx.helper.get_attribute_value(attribute)
     return default
+
+
+def kind_name(elem_type: int) -> str:
+    """Of an element type, in ONNX's words: "uint8"."""
+    return str(TensorProto.DataType.Name(elem_type)).lower()

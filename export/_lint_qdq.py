@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from edgevad.export._graph import MEMORY, GraphIndex, attribute_of
+from edgevad.export._graph import MEMORY, GraphIndex, attribute_of, kind_name
 
 __all__ = ["Finding", "lint_qdq"]
 
@@ -67,17 +67,15 @@ _Found = Iterator[tuple[str, str]]
 def _types(index: GraphIndex, node: NodeProto) -> _Found:
     """int8 and nothing else, with zero points of zero."""
     zero_point = node.input[2] if len(node.input) > 2 else ""
-    if zero_point:
-        kinds = {index.kinds.get(zero_point)}
-    elif node.op_type == QUANTIZE:
-        # Without a zero point ONNX means uint8; TensorRT reads int8, so that two engines compute two things.
-        kinds = {attribute_of(node, "output_dtype", 0) or TensorProto.UINT8}
+    if zero_point or node.op_type == DEQUANTIZE:
+        kind = index.kinds.get(zero_point or node.input[0], TensorProto.UNDEFINED)
     else:
-        kinds = {index.kinds.get(node.input[0])}
-    if kinds != {TensorProto.INT8}:
-        if kinds != {TensorProto.INT32}:  # a bias, which has a rule of its own
-            names = ", ".join(TensorProto.DataType.Name(kind or 0).lower() for kind in kinds)
-            yield "int8", f"quantises to {names}" + ("" if zero_point else ", without a zero point that says int8")
+        # Without a zero point ONNX means uint8; TensorRT reads int8, so that two engines compute two things.
+        said = attribute_of(node, "output_dtype")
+        kind = said if isinstance(said, int) and said else TensorProto.UINT8
+    if kind != TensorProto.INT8:
+        if kind != TensorProto.INT32:  # a bias, which has a rule of its own
+            yield "int8", f"quantises to {kind_name(kind)}" + ("" if zero_point else ", with no zero point to say int8")
         return
     values = index.array(zero_point) if zero_point else None
     if zero_point and values is None:

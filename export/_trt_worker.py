@@ -20,7 +20,7 @@ def main(graph: str, result: str, sm: str) -> None:
 
     messages: list[str] = []
 
-    class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

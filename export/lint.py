@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, TensorProto
 
 from edgevad.errors import GraphError
-from edgevad.export._graph import GraphIndex
+from edgevad.export._graph import GraphIndex, kind_name
 from edgevad.export._lint_qdq import Finding, lint_qdq
 
 __all__ = ["RULES", "Finding", "check_graph", "lint_graph"]
@@ -134,7 +134,7 @@ def _interface(index: GraphIndex, static_shapes: bool) -> Iterator[Finding]:
     ]:
         tensor = value.type.tensor_type
         if tensor.elem_type not in kinds:
-            yield Finding("interface", value.name, f"is {_kind(tensor.elem_type)}")
+            yield Finding("interface", value.name, f"is {kind_name(tensor.elem_type)}")
         fixed = tensor.HasField("shape") and all(size.dim_value > 0 for size in tensor.shape.dim)
         if static_shapes and not fixed:
             yield Finding("static-shapes", value.name, "has a size that is not fixed")
@@ -173,7 +173,3 @@ def _half(index: GraphIndex, precision: str) -> Iterator[Finding]:
             yield Finding("half", name, f"{node.op_type} computes in float16 what the nearest neighbours are chosen by")
         elif node.output[0] in tail and node.op_type not in _SHAPERS:
             yield Finding("half", name, f"{node.op_type} computes in float16 behind the autoencoder")
-
-
-def _kind(elem_type: int) -> str:
-    return TensorProto.DataType.Name(elem_type).lower()

@@ -40,7 +40,7 @@ def load_target(name_or_path: str | Path) -> Target:
         return _read(_FOLDER / f"{text}.toml")
     path = Path(text)
     # A name has no folder and no suffix; anything else can only have been meant as a file.
-    if path.suffix.lower() != ".toml" and path.name == text:
+    if (path.suffix.lower() != ".toml" and path.name == text) or "\0" in text:
         close = difflib.get_close_matches(text.lower(), names, n=2, cutoff=0.5)
         raise OptionError(
             f"unknown target {text[:80]!r}",
@@ -54,6 +54,8 @@ def _read(path: Path) -> Target:
     with input_errors(path, OptionError):
         if path.is_dir():
             raise OptionError("is a folder", where=path, expected="a profile in TOML", fix=_PAGE)
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OptionError("is no file", where=path, expected="a profile in TOML", fix=_PAGE)
         with path.open("rb") as stream:
             data = stream.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:

@@ -110,7 +110,9 @@ class Target:
         for name in REQUIRED:
             if name not in value:
                 raise KeyError(name)
-        taken = {name: _tuple_of(name, held) if name in _LISTS else held for name, held in value.items()}
+        taken: dict[str, Any] = {
+            name: _tuple_of(name, held) if name in _LISTS else held for name, held in value.items()
+        }
         taken["software"] = tuple(_software(row) for row in taken.get("software", ()))
         for name in ("memory_gb", "latency_budget_ms"):
             if name in taken:

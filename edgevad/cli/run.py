@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from edgevad.cli._options import (
+    BackendName,
     FpsHz,
     IncludeDeleted,
     NewAlarmsPerHour,
@@ -58,6 +59,7 @@ def run(
     window_s: NewWindowLength = None,
     alarms_per_hour: NewAlarmsPerHour = None,
     threshold: NewThreshold = None,
+    backend: BackendName = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of one inference.", show_default="1")] = None,
     max_frames: Annotated[
         Optional[int], typer.Option(min=1, help="Stop after this many frames.", show_default=False)
@@ -82,9 +84,10 @@ def run(
     if (camera is None) == (not sources):
         raise OptionError("exactly one of --camera and --source is needed", fix="For example: edgevad run --camera 0")
     with ExitStack() as stack:
-        where = active_bundle() if bundle is None else bundle
+        chosen = active_bundle() if bundle is None else bundle
         with build_progress(quiet=quiet) as on_build:
-            scorer = stack.enter_context(Scorer.from_bundle(where, threads=threads, on_build=on_build))
+            opened_scorer = Scorer.from_bundle(chosen, backend=backend, threads=threads, on_build=on_build)
+            scorer = stack.enter_context(opened_scorer)
         scorer = recalibrated(scorer, window, window_s, alarms_per_hour, threshold)
         # One source is passed as it is: a list of one is a chain, and a camera cannot be in a chain.
         spec = camera if camera is not None else sources[0] if len(sources) == 1 else sources

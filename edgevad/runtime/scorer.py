@@ -33,6 +33,7 @@ class Scorer:
         calibration: window, statistics and threshold.
         backend: the inference engine.
         training_scores: reads the frame scores of the training recording.
+        engine: the backend's name and the graph's precision, for people: "onnxruntime, int8".
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scorer:
     calibration: Calibration
     backend: Backend
     training_scores: Callable[[], TrainingScores]
+    engine: str = ""
 
     @classmethod
     def from_bundle(
@@ -76,7 +78,13 @@ class Scorer:
                 raise
             opened.proved.add(name)
         return cls(
-            manifest.name, str(opened.path), manifest.input, manifest.calibration, engine, opened.training_scores
+            manifest.name,
+            str(opened.path),
+            manifest.input,
+            manifest.calibration,
+            engine,
+            opened.training_scores,
+            f"{name}, {manifest.precision}",
         )
 
     def recalibrated(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "open_backend"]
 
-BACKENDS = ("onnxruntime", "tensorrt")
+BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 
 
 def open_backend(
@@ -37,7 +37,12 @@ def open_backend(
         from edgevad.runtime.engines.opening import open_tensorrt
 
         return open_tensorrt(bundle, on_build=on_build)
+    graph, spec, bank = bundle.graph(), bundle.manifest.input, bundle.bank()
+    where = bundle.path / bundle.graph_name()
+    if name == "openvino":
+        from edgevad.runtime.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(graph, spec, where=where, bank=bank, threads=threads)
     from edgevad.runtime.backends.ort import OnnxRuntimeBackend
 
-    where = bundle.path / bundle.graph_name()
-    return OnnxRuntimeBackend(bundle.graph(), bundle.manifest.input, where=where, bank=bundle.bank(), threads=threads)
+    return OnnxRuntimeBackend(graph, spec, where=where, bank=bank, threads=threads)
