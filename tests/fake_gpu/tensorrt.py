@@ -4,7 +4,7 @@ Every class has just those names of the real one that edgevad uses, and a versio
 held against `real_names.json`. What a builder was told is written into the engine, for tests to read. Settings for
 tests come in environment variables, since builders run in processes of their own: FAKE_TENSORRT_LOG, a file that gets a
 line for each build; FAKE_TENSORRT_SECONDS, how long a build takes; FAKE_TENSORRT_FAILS, "null", "killed", "crash",
-"refuses", "refit" or "wrong weights".
+"refuses", "refittable" (such an engine), "refit" (an engine) or "wrong weights".
 """
 
 from __future__ import annotations
@@ -199,6 +199,9 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
         def clear_flag(self, flag: Any) -> None:
             self._on.discard(flag.name)
 
+        def get_flag(self, flag: Any) -> bool:
+            return flag.name in self._on
+
         def set_memory_pool_limit(self, kind: Any, size: int) -> None:
             assert kind == pool.WORKSPACE
             self._told["workspace"] = size
@@ -237,6 +240,9 @@ def make(version: str) -> ModuleType:  # one class a noun, all of them here: the
                 with Path(log).open("a") as stream:
                     stream.write(f"build {os.getpid()}\n")
             if not self._work(getattr(config, "progress_monitor", None)):
+                return None
+            if os.environ.get("FAKE_TENSORRT_FAILS") == "refittable" and "REFIT" in config._on:
+                self._logger.log(ILogger.ERROR, "MyelinCheckException")
                 return None
             named = {flag.name for flag in creation_flag if network._flags & (1 << int(flag))}
             facts = {

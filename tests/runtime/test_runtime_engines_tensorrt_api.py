@@ -34,6 +34,7 @@ USED = {
     "IBuilderConfig": {
         "set_flag": "all",
         "clear_flag": "all",
+        "get_flag": "all",
         "set_memory_pool_limit": "all",
         "create_timing_cache": "all",
         "set_timing_cache": "all",
@@ -278,6 +279,13 @@ def test_a_build_that_fails_says_what_tensorrt_said_last(monkeypatch: pytest.Mon
     with pytest.raises(EngineError, match=r"Could not find any implementation for node \{ForeignNode\}") as caught:
         built("10.3.0")
     assert "(1) too little memory" in str(caught.value)
+
+
+def test_what_cannot_be_kept_apart_from_its_weights_is_built_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_TENSORRT_FAILS", "refittable")
+    steps: list[BuildStep] = []
+    assert built("10.3.0", progress=steps.append)["flags"] == []
+    assert BuildStep("building again, without a way to put other weights in") in steps
 
 
 def test_a_builder_that_is_null_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

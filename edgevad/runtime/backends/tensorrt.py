@@ -15,7 +15,8 @@ from edgevad.errors import BackendError, EdgevadError, MissingExtraError
 from edgevad.runtime.backends.backend import Scores
 from edgevad.runtime.backends.device_memory import DeviceMemory, Graph, PinnedArray
 from edgevad.runtime.backends.owner_thread import OwnerThread, ThreadClosedError
-from edgevad.runtime.engines.tensorrt_api import EngineTensor, TensorRtApi
+from edgevad.runtime.engines.loaded_engine import EngineTensor
+from edgevad.runtime.engines.tensorrt_api import TensorRtApi
 from edgevad.spec import InputSpec
 
 __all__ = ["TensorRtBackend"]

@@ -43,7 +43,7 @@ class EngineFacts:
         seconds: how long that took.
         graph_sha256: of the ONNX it was made from.
         structure: see `structure_of`; "" where it is not known.
-        refittable: other weights can be put in.
+        refittable: it was to be built so that other weights can be put in; TensorRT may have found that it cannot.
         created: UTC, ISO 8601.
     """
 

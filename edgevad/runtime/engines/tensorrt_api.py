@@ -15,16 +15,17 @@ knows a stream: that is `edgevad.runtime.backends.device_memory`. Objects made h
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgevad.errors import EngineError, GraphError
+from edgevad.runtime.engines.loaded_engine import EngineTensor, LoadedEngine
 from edgevad.runtime.engines.options import BuildProgress, BuildStep, EngineOptions
+from edgevad.runtime.engines.tensorrt_callbacks import make_log, make_monitor, one_line
 
-__all__ = ["EngineTensor", "LoadedEngine", "TensorRtApi", "version_of"]
+__all__ = ["TensorRtApi", "version_of"]
 
 OLDEST = (8, 6)
 _BAD_REFIT = (11, 3)  # NVIDIA: the flag may drop a bias, even where nothing is refitted
@@ -32,20 +33,6 @@ _LAST_OLD_DLA, _FIRST_NEW_DLA = (10, 7), (11, 4, 1)
 _MIB = 1 << 20
 # In a weakly typed network their types are fixed by what they do; a precision set on them is refused or ignored.
 _UNTYPED_LAYERS = ("CONSTANT", "SHAPE", "CAST", "QUANTIZE", "DEQUANTIZE", "IDENTITY")
-
-
-@dataclass(frozen=True)
-class EngineTensor:
-    """An input or output of an engine; `shape` is fixed."""
-
-    name: str
-    is_input: bool
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
 def version_of(text: str) -> tuple[int, ...]:
@@ -77,7 +64,7 @@ class TensorRtApi:
                 expected="8.6 or newer",
                 fix="Update JetPack, or run the graph with TensorRT's own trtexec",
             )
-        self._log = _log(tensorrt)
+        self._log = make_log(tensorrt)
 
     @property
     def types_by_flags(self) -> bool:
@@ -122,7 +109,13 @@ class TensorRtApi:
         cache = self._set_timing(config, timing)
         monitor = self._monitor(config, progress)
         plan = builder.build_serialized_network(network, config)
-        if monitor is not None and monitor.failure is not None:
+        if plan is None and config.get_flag(self._trt.BuilderFlag.REFIT) and not _stopped(monitor):
+            # Some layers cannot be kept apart from their weights; an engine that has to be rebuilt is still an engine.
+            if progress is not None:
+                progress(BuildStep("building again, without a way to put other weights in"))
+            config.clear_flag(self._trt.BuilderFlag.REFIT)
+            plan = builder.build_serialized_network(network, config)
+        if _stopped(monitor):
             raise monitor.failure
         if plan is None:
             raise EngineError(
@@ -264,14 +257,14 @@ class TensorRtApi:
         if not hasattr(self._trt, "IProgressMonitor"):
             progress(BuildStep(f"TensorRT {self.text} builds the engine and tells nothing of how far it is"))
             return None
-        monitor = _monitor(self._trt, progress)
+        monitor = make_monitor(self._trt, progress)
         config.progress_monitor = monitor
         return monitor
 
     def _errors(self, parser: Any) -> str:
         found = [parser.get_error(k) for k in range(parser.num_errors)]
-        texts = [f"{error.desc()}, node {error.node()}" for error in found]
-        return "; ".join(_one_line(text) for text in texts[:3]) or self._log.last()
+        texts = [error.desc() + (f", node {error.node()}" if error.node() >= 0 else "") for error in found]
+        return "; ".join(one_line(text) for text in texts[:3]) or self._log.last()
 
     def _deserialize(self, runtime: Any, engine: bytes) -> Any:
         loaded = runtime.deserialize_cuda_engine(engine)
@@ -299,87 +292,5 @@ class TensorRtApi:
         return int(loaded.device_memory_size if newer is None else newer)
 
 
-class LoadedEngine:
-    """An engine with its execution context; belongs to the thread that loaded it.
-
-    Attributes:
-        tensors: its inputs and outputs.
-        memory_bytes: what it needs on the device for what lies between them.
-        refittable: it was built so that its weights can be replaced.
-    """
-
-    def __init__(
-        self, tensors: tuple[EngineTensor, ...], memory_bytes: int, runtime: Any, engine: Any, context: Any
-    ) -> None:
-        self.tensors = tensors
-        self.memory_bytes = memory_bytes
-        self.refittable = bool(engine.refittable)
-        self._runtime, self._engine, self._context = runtime, engine, context
-
-    def bind(self, name: str, address: int) -> None:
-        """Let the tensor `name` be at this device address from now on; raises EngineError where it is refused."""
-        if not self._context.set_tensor_address(name, address):
-            raise EngineError(f"TensorRT does not take the address of {name}")
-
-    def enqueue(self, stream_handle: int) -> None:
-        """Put one inference into the stream; raises EngineError where that is refused."""
-        if not self._context.execute_async_v3(stream_handle):
-            raise EngineError("TensorRT could not start the inference")
-
-    def close(self) -> None:
-        """Release context, engine and runtime, in this order. May be called twice."""
-        self._context = None
-        self._engine = None
-        self._runtime = None
-
-
-def _log(trt: Any) -> Any:
-    """A logger that keeps TensorRT's latest complaints for our messages, and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # bindings want it called by name
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors = [*self.errors[-7:], _one_line(message)]
-
-        def last(self) -> str:
-            return self.errors[-1] if self.errors else "it does not say why"
-
-    return Log()
-
-
-def _monitor(trt: Any, progress: BuildProgress) -> Any:
-    """Hands TensorRT's phases on, as they nest."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.failure: BaseException | None = None
-            self._phases: dict[str, tuple[str | None, int]] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._phases[phase_name] = (parent_phase or None, num_steps)
-            self._tell(phase_name, 0)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            self._tell(phase_name, step + 1)
-            return self.failure is None  # False ends the build
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._phases.pop(phase_name, None)
-
-        def _tell(self, phase: str, done: int) -> None:
-            parent, total = self._phases.get(phase, (None, 0))
-            try:
-                progress(BuildStep(phase, parent, done, total))
-            except BaseException as error:  # must not pass through TensorRT: it is raised after the build
-                self.failure = self.failure or error
-
-    return Monitor()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
+def _stopped(monitor: Any) -> bool:
+    return monitor is not None and monitor.failure is not None
