@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from edgevad.spec import InputSpec
 __all__ = ["FrameReader", "PreparedFrame"]
 
 _JOIN_TIMEOUT_S = 10.0
+# Of a recording, besides the one being consumed: one waits, and the decoder has another in hand. Decoding speeds differ
+# from frame to frame; this evens them out.
+READ_AHEAD_BATCHES = 2
 # A source slower than this is worth waking the consumer for at every frame.
 PATIENCE_S = 0.02
 
@@ -33,30 +36,41 @@ class PreparedFrame(NamedTuple):
     preparing_s: float
 
 
-class FrameReader:
-    """Reads ahead of its consumer, in batches; iterate it once, then close it.
+class _Batch(NamedTuple):
+    """Frames in order: those that the decoder had time to prepare, then the others, with the times of decoding."""
 
-    At most `depth` batches of up to `batch` frames wait, besides the one being consumed: waking the other thread for
-    every frame cost a third of a millisecond on two cores, more than the model. A live source wants one of one.
+    ready: list[PreparedFrame]
+    decoded: list[tuple[Frame, float]]
+
+
+class FrameReader:
+    """Reads ahead of its consumer; iterate it once, then close it.
+
+    A recording is read ahead in batches of up to `batch` frames: waking the other thread for every frame cost a third
+    of a millisecond on two cores, more than the model. A live source gives its frames one by one, and is asked for its
+    newest at the moment the consumer starts on the previous one.
 
     One thread decodes and, where the model uses motion, another one prepares; both work outside Python's lock. Without
-    motion there is little to prepare, and the consumer does it: handing a frame on once more cost as much on two cores.
-    A batch is decoded only against a credit, and the consumer gives one back whenever it takes a batch. A live source
-    is thus asked for its newest frame at the moment the consumer starts on the previous one.
+    motion there is little to prepare, and whoever has the time does it: the decoder while the consumer lets it
+    wait, or else the consumer. Handing a frame on once more cost as much on two cores.
+    The consumer gives a credit whenever it takes a batch. A batch of a recording is handed over, and a live source's
+    next frame is asked for, against one.
     What goes wrong while reading is raised in the consumer, after the frames that came before it.
     """
 
-    def __init__(self, source: Source, spec: InputSpec, *, depth: int, batch: int = 1) -> None:
+    def __init__(self, source: Source, spec: InputSpec, *, batch: int) -> None:
         self._source = source
-        self._batch = batch
-        self._preprocessor = Preprocessor(spec)
+        self._is_live = source.is_live
+        self._batch = 1 if self._is_live else batch
+        # A camera's frame is wanted soon, and nobody else wants the cores meanwhile.
+        self._preprocessor = Preprocessor(spec, alone=not self._is_live)
         # SimpleQueue waits in C and may be written from a signal handler; the credits are what bounds it.
         self._credits: SimpleQueue[None] = SimpleQueue()
-        self._decoded: SimpleQueue[list[tuple[Frame, float]] | _End] = SimpleQueue()
+        self._decoded: SimpleQueue[_Batch | _End] = SimpleQueue()
         self._ready: SimpleQueue[list[PreparedFrame] | _End] = SimpleQueue()
         self._stopping = False
         self._prepares_aside = spec.motion is not None
-        for _ in range(depth):
+        for _ in range(1 if self._is_live else READ_AHEAD_BATCHES - 1):
             self._credits.put(None)
         targets = {"decoder": self._decode}
         if self._prepares_aside:
@@ -114,21 +128,41 @@ class FrameReader:
         end = _End(None)
         try:
             with closing(iter(self._source)) as frames:
-                credit()
+                if self._is_live:
+                    credit()
                 handed_s = clock()
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
                     batch.append((frame, decoded_s))
-                    if len(batch) == self._batch or decoded_s - handed_s > PATIENCE_S:
-                        give(batch)
+                    if len(batch) < self._batch and decoded_s - handed_s <= PATIENCE_S:
+                        continue
+                    if self._is_live:
+                        give(_Batch([], batch))
                         batch = []
                         credit()
-                        handed_s = clock()
+                    else:
+                        ready = self._prepared_while_nobody_waits(batch)
+                        credit()
+                        give(_Batch(ready, batch[len(ready) :]))
+                        batch = []
+                    handed_s = clock()
         except BaseException as error:
             end = _End(error)
         if batch:
-            give(batch)
+            give(_Batch([], batch))
         give(end)
+
+    def _prepared_while_nobody_waits(self, batch: list[tuple[Frame, float]]) -> list[PreparedFrame]:
+        """As much of the batch as there is time for until the consumer wants it."""
+        ready: list[PreparedFrame] = []
+        if not self._prepares_aside:
+            # What goes wrong here goes wrong again with the consumer, after the frames before it.
+            with suppress(Exception):
+                for item in batch:
+                    if not self._credits.empty():
+                        break
+                    ready.append(self._prepared(*item))
+        return ready
 
     def _prepare(self) -> None:
         take, give = self._decoded.get, self._ready.put
@@ -147,11 +181,11 @@ class FrameReader:
         except BaseException as error:
             give(_End(error))
 
-    def _prepared_all(self, batch: list[tuple[Frame, float]]) -> tuple[list[PreparedFrame], BaseException | None]:
+    def _prepared_all(self, batch: _Batch) -> tuple[list[PreparedFrame], BaseException | None]:
         """The batch as far as it could be prepared, and what went wrong then."""
-        ready: list[PreparedFrame] = []
+        ready = batch.ready
         try:
-            for item in batch:
+            for item in batch.decoded:
                 ready.append(self._prepared(*item))
         except BaseException as error:
             return ready, error
