@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ _JOIN_TIMEOUT_S = 10.0
 # Of a recording, besides the one being consumed: one waits, and the decoder has another in hand. Decoding speeds differ
 # from frame to frame; this evens them out.
 READ_AHEAD_BATCHES = 2
+# Of frames larger than this a batch holds half as many: their memory counts, and beside their decoding the model's time
+# does not.
+LARGE_BYTES = 3 * 640 * 360
 # A source slower than this is worth waking the consumer for at every frame.
 PATIENCE_S = 0.02
 
@@ -36,11 +40,15 @@ class PreparedFrame(NamedTuple):
     preparing_s: float
 
 
-class _Batch(NamedTuple):
-    """Frames in order: those that the decoder had time to prepare, then the others, with the times of decoding."""
+class _Batch:
+    """Frames in order: first those that were prepared already, then the others with the times of their decoding."""
 
-    ready: list[PreparedFrame]
-    decoded: list[tuple[Frame, float]]
+    def __init__(self) -> None:
+        self.ready: list[PreparedFrame] = []
+        self.decoded: deque[tuple[Frame, float]] = deque()
+
+    def __len__(self) -> int:
+        return len(self.ready) + len(self.decoded)
 
 
 class FrameReader:
@@ -51,8 +59,8 @@ class FrameReader:
     newest at the moment the consumer starts on the previous one.
 
     One thread decodes and, where the model uses motion, another one prepares; both work outside Python's lock. Without
-    motion there is little to prepare, and whoever has the time does it: the decoder while the consumer lets it
-    wait, or else the consumer. Handing a frame on once more cost as much on two cores.
+    motion there is little to prepare, and whoever has the time does it: the decoder where it waits, for threads of its
+    own or for the consumer, and otherwise the consumer. Handing a frame on once more cost as much on two cores.
     The consumer gives a credit whenever it takes a batch. A batch of a recording is handed over, and a live source's
     next frame is asked for, against one.
     What goes wrong while reading is raised in the consumer, after the frames that came before it.
@@ -123,46 +131,55 @@ class FrameReader:
                 thread.join(_JOIN_TIMEOUT_S)
 
     def _decode(self) -> None:
-        clock, credit, give = time.perf_counter, self._credits.get, self._decoded.put
-        batch: list[tuple[Frame, float]] = []
+        clock, used, credit, give = time.perf_counter, time.thread_time, self._credits.get, self._decoded.put
+        batch = _Batch()
         end = _End(None)
+        has_time = False
         try:
             with closing(iter(self._source)) as frames:
                 if self._is_live:
                     credit()
-                handed_s = clock()
+                handed_s, used_s = clock(), used()
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
-                    batch.append((frame, decoded_s))
-                    if len(batch) < self._batch and decoded_s - handed_s <= PATIENCE_S:
+                    batch.decoded.append((frame, decoded_s))
+                    if has_time:
+                        self._prepare_in_advance(batch)
+                    if len(batch) < self._most(frame) and decoded_s - handed_s <= PATIENCE_S:
                         continue
+                    # A decoder with threads of its own leaves this one waiting. It may as well prepare the frames that
+                    # are fresh in the cache: large ones take half the time.
+                    has_time = used() - used_s < 0.5 * (clock() - handed_s)
+                    if not self._is_live:
+                        while batch.decoded and self._credits.empty() and self._prepare_in_advance(batch):
+                            pass
+                        credit()
+                    give(batch)
+                    batch = _Batch()
                     if self._is_live:
-                        give(_Batch([], batch))
-                        batch = []
                         credit()
-                    else:
-                        ready = self._prepared_while_nobody_waits(batch)
-                        credit()
-                        give(_Batch(ready, batch[len(ready) :]))
-                        batch = []
-                    handed_s = clock()
+                    handed_s, used_s = clock(), used()
         except BaseException as error:
             end = _End(error)
-        if batch:
-            give(_Batch([], batch))
+        if len(batch):
+            give(batch)
         give(end)
 
-    def _prepared_while_nobody_waits(self, batch: list[tuple[Frame, float]]) -> list[PreparedFrame]:
-        """As much of the batch as there is time for until the consumer wants it."""
-        ready: list[PreparedFrame] = []
-        if not self._prepares_aside:
-            # What goes wrong here goes wrong again with the consumer, after the frames before it.
-            with suppress(Exception):
-                for item in batch:
-                    if not self._credits.empty():
-                        break
-                    ready.append(self._prepared(*item))
-        return ready
+    def _most(self, frame: Frame) -> int:
+        """How many frames like this one a batch holds."""
+        return self._batch if frame.image.nbytes <= LARGE_BYTES else -(-self._batch // 2)
+
+    def _prepare_in_advance(self, batch: _Batch) -> bool:
+        """Prepare the next frame of `batch` in the decoder's thread, if that is no other's task and goes well."""
+        if self._is_live or self._prepares_aside:
+            return False
+        try:
+            batch.ready.append(self._prepared(*batch.decoded[0]))
+        except Exception:
+            # It goes wrong again with the consumer, in its turn.
+            return False
+        batch.decoded.popleft()
+        return True
 
     def _prepare(self) -> None:
         take, give = self._decoded.get, self._ready.put

@@ -175,17 +175,21 @@ def test_what_goes_wrong_while_preparing_is_raised_too(scorer: Scorer) -> None:
         next(results)
 
 
-def test_the_decoder_prepares_while_nobody_waits_for_its_frames(
-    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared_by: dict[int, str] = {}
+@pytest.fixture
+def prepared_by(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """The thread that prepared each frame, by its index; the last one where there were several."""
+    names: dict[int, str] = {}
     inner = Preprocessor.__call__
 
     def noted(self: Preprocessor, frame: Frame) -> ModelInput | None:
-        prepared_by[frame.index] = threading.current_thread().name
+        names[frame.index] = threading.current_thread().name
         return inner(self, frame)
 
     monkeypatch.setattr(Preprocessor, "__call__", noted)
+    return names
+
+
+def test_the_decoder_prepares_while_nobody_waits_for_its_frames(scorer: Scorer, prepared_by: dict[int, str]) -> None:
     frames = list(tiny_frames(16))
     reader = FrameReader(ListSource(frames), scorer.input, batch=4)
     found = []
@@ -203,6 +207,37 @@ def test_the_decoder_prepares_while_nobody_waits_for_its_frames(
         assert one.input is not None
         assert one.preparing_s > 0
         np.testing.assert_array_equal(one.input.image, expected.image)
+
+
+def test_a_decoder_that_waits_itself_prepares_what_it_has(scorer: Scorer, prepared_by: dict[int, str]) -> None:
+    def frames() -> Generator[Frame, None, None]:
+        for frame in list(tiny_frames(16)):
+            time.sleep(PATIENCE_S / 8)
+            yield frame
+
+    reader = FrameReader(ListSource(frames()), scorer.input, batch=4)
+    assert [one.frame.index for batch in reader for one in batch] == list(range(16))
+    reader.close()
+    # How long it waits is known after the first batch.
+    assert {prepared_by[k] for k in range(4, 16)} == {"edgevad decoder"}
+
+
+@pytest.mark.parametrize(("is_live", "motion"), [(True, False), (False, True)])
+def test_frames_that_are_wanted_at_once_or_need_the_past_are_left_to_their_own_thread(
+    tiny_bundle: Path, tiny_motion_bundle: Path, prepared_by: dict[int, str], *, is_live: bool, motion: bool
+) -> None:
+    with Scorer.from_bundle(tiny_motion_bundle if motion else tiny_bundle) as scorer:
+        for _ in Pipeline(scorer, ListSource(list(tiny_frames(6 * BATCH_FRAMES)), is_live=is_live)):
+            time.sleep(0.001)
+    assert set(prepared_by.values()) == {"edgevad preprocessor" if motion else threading.current_thread().name}
+
+
+def test_batches_of_large_frames_hold_half_as_many(scorer: Scorer) -> None:
+    large = [Frame(np.full((420, 560, 3), 100, np.uint8), k, k * 10**8, "large") for k in range(10)]
+    reader = FrameReader(ListSource(large), scorer.input, batch=8)
+    sizes = [len(batch) for batch in reader]
+    reader.close()
+    assert (sum(sizes), max(sizes)) == (10, 4)
 
 
 def test_what_goes_wrong_while_the_decoder_prepares_waits_for_its_turn(scorer: Scorer) -> None:
