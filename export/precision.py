@@ -40,6 +40,8 @@ SWEEP_FRAMES = 400
 CALIBRATION_BATCH = 16
 
 Say = Callable[[str], None]
+# A graph to try, the method its ranges were chosen by, and the layers it leaves in float.
+Try = tuple[bytes, str | None, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def choose_precision(
     layer_cost: dict[str, float] = {}
     for precision in precisions:
         if precision == "int8":
-            tries = _int8(subject, style, METHODS if method == "auto" else (method,), layer_cost, say)
+            tries: Iterator[Try] = _int8(subject, style, METHODS if method == "auto" else (method,), layer_cost, say)
         elif precision == "fp16":
             say("trying FP16")
             tries = iter([(half_from_onnx(subject.graph), None, ())])
@@ -178,11 +180,8 @@ def choose_precision(
 
 def _int8(
     subject: Subject, style: QdqStyle, methods: Sequence[str], layer_cost: dict[str, float], say: Say
-) -> Iterator[tuple[bytes, str, tuple[str, ...]]]:
-    """Graphs to try, each with its range method and the layers it leaves in float.
-
-    Asked for the next one when one was refused.
-    """
+) -> Iterator[Try]:
+    """What to try, the next one where one was refused."""
     layers = [layer.name for layer in quantisable_layers(subject.graph, style)]
     histograms = _histograms(subject, say)
     for method in methods:

@@ -101,3 +101,16 @@ def current_context(fake_gpu: Any) -> Iterator[None]:
     fake_gpu.push(object())
     yield
     fake_gpu.pop()
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A model folder with its drive beside it (see trained.py). Copy it before changing it.
+
+    The same weights are exported to ONNX once: torch takes seconds for that.
+    """
+    from trained import export_once, write_trained
+
+    with pytest.MonkeyPatch.context() as patch:
+        export_once(patch)
+        yield write_trained(tmp_path_factory.mktemp("trained"))

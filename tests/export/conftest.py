@@ -6,16 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trained import with_outlier_channels, write_trained
+from trained import with_outlier_channels
 
 from edgevad.calibration.frames import CalibrationFrames, Drives, choose_frames, read_drives
 from edgevad.export.loaded_model import LoadedModel, load_model
-
-
-@pytest.fixture(scope="session")
-def trained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with its drive beside it. Copy it before changing it."""
-    return write_trained(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="session")

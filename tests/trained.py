@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from edgevad.model.checkpoint import save_weights
 from edgevad.model.config import ModelConfig
 from edgevad.model.folder import ModelFolder, Recipe
 from edgevad.model.scorer import load_module
+from edgevad.model.scoring import ScoringModule
 from edgevad.model.trainer import TrainConfig
 from edgevad.model.training import Training
 from edgevad.synth import SynthConfig, write_drive
@@ -42,3 +46,22 @@ def with_outlier_channels(model: Path) -> None:
         first.bias[loudest] *= OUTLIER
         second.weight[:, loudest] /= OUTLIER
     save_weights(folder.weights, module)
+
+
+def export_once(patch: pytest.MonkeyPatch) -> None:
+    """Let `load_model` remember the graphs it made."""
+    from edgevad.export import loaded_model
+    from edgevad.export.onnx_from_model import onnx_from_model
+
+    kept: dict[bytes, bytes] = {}
+
+    def remembered(module: ScoringModule, *, bank: Any, batch: int | None) -> bytes:
+        digest = hashlib.sha256(repr((batch, None if bank is None else bank.shape)).encode())
+        for name, values in sorted(module.state_dict().items()):
+            digest.update(name.encode() + values.numpy().tobytes())
+        key = digest.digest()
+        if key not in kept:
+            kept[key] = onnx_from_model(module, bank=bank, batch=batch)
+        return kept[key]
+
+    patch.setattr(loaded_model, "onnx_from_model", remembered)
