@@ -6,6 +6,8 @@ Names are imported when first used: a device builds engines without torch.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["bundle_for_target", "engine_from_onnx", "onnx_from_model"]
@@ -16,10 +18,17 @@ if TYPE_CHECKING:
     from edgevad.export.onnx_from_model import onnx_from_model
 
 
+class _Verbs(ModuleType):
+    """A verb's module has the verb's name: where the import system puts the module here, the verb takes its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, getattr(value, name) if name in __all__ and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Verbs
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        # A module of the same name as its function: once imported, the function takes its place here.
-        value = getattr(importlib.import_module(f"edgevad.export.{name}"), name)
-        globals()[name] = value
-        return value
+        return getattr(importlib.import_module(f"edgevad.export.{name}"), name)
     raise AttributeError(f"module 'edgevad.export' has no attribute {name!r}")

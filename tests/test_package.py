@@ -44,6 +44,16 @@ def test_public_names_resolve(name: str) -> None:
     assert getattr(edgevad, name) is not None
 
 
+@pytest.mark.parametrize(
+    "first", ["edgevad.export", "edgevad.export.bundle_for_target", "edgevad.export.onnx_from_model"]
+)
+def test_verbs_of_export_are_functions_whatever_was_imported_first(first: str) -> None:
+    code = f"import {first}\nfrom edgevad.export import bundle_for_target, engine_from_onnx, onnx_from_model\n"
+    code += "print(all(map(callable, (bundle_for_target, engine_from_onnx, onnx_from_model))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "True\n"
+
+
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = edgevad.nothing  # type: ignore[attr-defined]
