@@ -106,7 +106,7 @@ def heatmaps(recording: LabelledCache, fitted: Fitted) -> dict[str, npt.NDArray[
         motion = cache.motion[row : row + 1].astype(np.float32) if cache.motion is not None else None
         scores = backend.score(cache.images[row : row + 1], motion if model.motion_channels else None)
         found.append(scores.heatmap[0])
-        combined.append(scale(scores.heatmap[0], scores.score[0].tolist()))
+        combined.append(scale(scores.heatmap, scores.score.tolist())[0])
     stacked = np.stack(found)
     parts = {name: stacked[:, k] for k, name in enumerate(model.parts[: stacked.shape[1]])}
     return {COMBINED: np.stack(combined), **parts}

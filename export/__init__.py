@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 
 class _Verbs(ModuleType):
-    """A verb's module has the verb's name: where the import system puts the module here, the verb takes its place."""
+    """Its sub-modules are called like the functions in them: the function stands here, whoever was imported first."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, getattr(value, name) if name in __all__ and isinstance(value, ModuleType) else value)
+    def __getattr__(self, name: str) -> Any:
+        if name in __all__:
+            return getattr(importlib.import_module(f"edgevad.export.{name}"), name)
+        raise AttributeError(f"module 'edgevad.export' has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Python puts a sub-module here once it is imported, by anybody.
+        if name in __all__ and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Verbs
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module(f"edgevad.export.{name}"), name)
-    raise AttributeError(f"module 'edgevad.export' has no attribute {name!r}")

@@ -13,13 +13,15 @@ import numpy.typing as npt
 from edgevad._extras import require
 from edgevad._files import output_errors
 from edgevad.calibration.frames import CalibrationFrames, Drives, choose_frames, read_drives
-from edgevad.errors import CalibrationError, ExportError, GraphError, MissingExtraError, OptionError
+from edgevad.errors import CalibrationError, ExportError, GraphError, OptionError
 from edgevad.evaluation.labels import read_labels
+from edgevad.export.lint import check_graph
 from edgevad.export.loaded_model import LoadedModel
 from edgevad.export.options import ExportObserver, ExportOptions
 from edgevad.export.precision import Choice, Subject, choose_precision, quick_int8
 from edgevad.export.qdq_from_onnx import QdqStyle
 from edgevad.export.speed import milliseconds_a_frame
+from edgevad.export.trt_check import check_with_tensorrt_rtx, tensorrt_rtx_installed
 from edgevad.targets import Target
 
 __all__ = ["Chosen", "backend_of", "choose_graph"]
@@ -115,9 +117,12 @@ def choose_graph(
             fix="--precision auto takes the next one that does not",
         )
     if backend == "tensorrt":
-        from edgevad.export.lint import check_graph
-
-        check_graph(choice.graph, opset_max=target.opset_max, static_shapes=target.static_batch)
+        check_graph(
+            choice.graph,
+            opset_max=target.opset_max,
+            static_shapes=target.static_batch,
+            precision=choice.precision,
+        )
         observer.stage("asking TensorRT-RTX's parser")
         chosen = replace(chosen, parser=_parser(choice.graph, target))
     return chosen
@@ -212,16 +217,15 @@ def _labels(drives: Drives, frames: CalibrationFrames, options: ExportOptions) -
 
 
 def _parser(graph: bytes, target: Target) -> dict[str, Any] | None:
-    """What TensorRT-RTX says of the graph, or None where it is not installed."""
-    from edgevad.export.trt_check import check_with_tensorrt_rtx
-
-    try:
-        found = check_with_tensorrt_rtx(graph, compute_capability=target.compute_capability)
-    except MissingExtraError:
+    """What TensorRT-RTX says of the graph; None where it is not installed, or could not be asked."""
+    if not tensorrt_rtx_installed():
+        return None
+    found = check_with_tensorrt_rtx(graph, compute_capability=target.compute_capability)
+    if found.crashed:
         return None
     if not (found.parsed and found.built):
         raise GraphError(
             f"TensorRT-RTX {found.version} refuses the graph ({'; '.join(found.messages[:2])})",
-            fix="Use --precision fp32 and report this",
+            fix="Try --precision fp32, and report this",
         )
     return found.to_json()

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,9 @@ class TrtCheck:
     seconds: float
     engine_bytes: int
     crashed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "messages": list(self.messages)}
 
 
 def tensorrt_rtx_installed() -> bool:

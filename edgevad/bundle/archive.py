@@ -12,13 +12,14 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from edgevad._files import input_errors
 from edgevad.bundle.members import MAX_MEMBERS, MAX_TOTAL_BYTES, check_names
-from edgevad.errors import BundleError
+from edgevad.errors import BundleError, ChecksumMismatchError
 
 __all__ = ["ARCHIVE_MAGIC", "ARCHIVE_SUFFIX", "ArchiveMembers", "write_archive"]
 
@@ -37,6 +38,7 @@ _FIX = "Copy it again, or make it again with edgevad bundle pack"
 class _Member(NamedTuple):
     offset: int  # of its bytes, from the start of the file
     size: int
+    crc: int
 
 
 class ArchiveMembers:
@@ -60,6 +62,13 @@ class ArchiveMembers:
             data = stream.read(member.size)
         if len(data) != member.size:
             raise BundleError(f"became shorter while {name} was read", where=self.path, fix="Try again")
+        if zlib.crc32(data) != member.crc:  # of the manifest no other checksum is kept, unless it is signed
+            raise ChecksumMismatchError(
+                f"{name} was changed or damaged on the way",
+                where=self.path,
+                expected=f"CRC-32 {member.crc:08x}",
+                fix="Copy it again",
+            )
         return data
 
 
@@ -129,7 +138,7 @@ class _Reader:
             fits = (magic, *rest) == expected
         if not fits or flags or extra or comment or disk or at != expected_at:
             raise self._error(f"its directory and the header of {name} do not agree")
-        return name, _Member(at + _LOCAL.size + length, size), place + _ENTRY.size + length
+        return name, _Member(at + _LOCAL.size + length, size, crc), place + _ENTRY.size + length
 
     def _at(self, offset: int, size: int) -> bytes:
         if not 0 <= offset <= self._size:

@@ -61,7 +61,7 @@ class Members(Protocol):
         """The bytes of the file `name`, one of `sizes`.
 
         Raises:
-            BundleError: it cannot be read, or is no longer of that size.
+            BundleError: it cannot be read, or is not what it was when the members were listed, as far as that shows.
         """
         ...
 

@@ -71,9 +71,7 @@ LayoutName = Annotated[
 ]
 BackendName = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(
-        "--backend", help="Engine that runs a bundle: onnxruntime, openvino.", show_default="the bundle's"
-    ),
+    typer.Option("--backend", help="Engine that runs a bundle: onnxruntime, openvino.", show_default="the bundle's"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 

@@ -25,15 +25,25 @@ class HeatScale:
         self._log_ratio = [0.0] * len(self._alarm)
         self._frames = [0] * len(self._alarm)
 
-    def __call__(self, heatmap: npt.NDArray[np.float32], scores: Sequence[float]) -> npt.NDArray[np.float32]:
-        """(Q, hh, hw) local errors of the first Q parts, and all parts' scores -> (hh, hw) float32, 1 at an alarm."""
-        # Parts without a heatmap come last, so the shorter of the two ends the loop.
-        maps = [self._scaled(k, one, score) for k, (one, score) in enumerate(zip(heatmap, scores, strict=False))]
-        return np.asarray(maps[0] if len(maps) == 1 else np.maximum.reduce(maps), dtype=np.float32)
+    def __call__(self, heatmaps: npt.NDArray[np.float32], scores: Sequence[Sequence[float]]) -> npt.NDArray[np.float32]:
+        """Of some frames in order: (N, Q, hh, hw) local errors of the first Q parts, and all parts' scores (N, P).
 
-    def _scaled(self, part: int, heatmap: npt.NDArray[np.float32], score: float) -> npt.NDArray[np.float32]:
-        peak = float(heatmap.max())
-        if peak > 0 and score > 0:
+        Gives (N, hh, hw) float32, 1 at an alarm.
+        """
+        # One call of NumPy for all frames of a batch: one for each cost more than all the rest of a verdict.
+        peaks = heatmaps.max(axis=(2, 3)).tolist()
+        # Parts without a heatmap come last, so the shorter of the two ends the loop.
+        units = [
+            [self._unit(k, peak, score) for k, (peak, score) in enumerate(zip(*frame, strict=False))]
+            for frame in zip(peaks, scores, strict=True)
+        ]
+        with np.errstate(over="ignore"):  # of a part that decides nothing the unit is infinite
+            divisors = np.array(units, dtype=np.float32)
+        return np.asarray((heatmaps / divisors[:, :, None, None]).max(axis=1), dtype=np.float32)
+
+    def _unit(self, part: int, peak: float, score: float) -> float:
+        """What this part's local errors are to be divided by, after a frame with this largest one and this score."""
+        if peak > 0 and 0 < score < math.inf:
             self._frames[part] = min(self._frames[part] + 1, 1000)
             self._log_ratio[part] += (math.log(peak / score) - self._log_ratio[part]) / self._frames[part]
-        return heatmap / np.float32(self._alarm[part] * math.exp(self._log_ratio[part]))
+        return self._alarm[part] * math.exp(self._log_ratio[part])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from queue import SimpleQueue
@@ -17,6 +18,12 @@ from edgevad.spec import InputSpec
 __all__ = ["FrameReader", "PreparedFrame"]
 
 _JOIN_TIMEOUT_S = 10.0
+# Of a recording, besides the one being consumed: one waits, and the decoder has another in hand. Decoding speeds differ
+# from frame to frame; this evens them out.
+READ_AHEAD_BATCHES = 2
+# Of frames larger than this a batch holds half as many: their memory counts, and beside their decoding the model's time
+# does not.
+LARGE_BYTES = 3 * 640 * 360
 # A source slower than this is worth waking the consumer for at every frame.
 PATIENCE_S = 0.02
 
@@ -33,30 +40,45 @@ class PreparedFrame(NamedTuple):
     preparing_s: float
 
 
-class FrameReader:
-    """Reads ahead of its consumer, in batches; iterate it once, then close it.
+class _Batch:
+    """Frames in order: first those that were prepared already, then the others with the times of their decoding."""
 
-    At most `depth` batches of up to `batch` frames wait, besides the one being consumed: waking the other thread for
-    every frame cost a third of a millisecond on two cores, more than the model. A live source wants one of one.
+    def __init__(self) -> None:
+        self.ready: list[PreparedFrame] = []
+        self.decoded: deque[tuple[Frame, float]] = deque()
+
+    def __len__(self) -> int:
+        return len(self.ready) + len(self.decoded)
+
+
+class FrameReader:
+    """Reads ahead of its consumer; iterate it once, then close it.
+
+    A recording is read ahead in batches of up to `batch` frames: waking the other thread for every frame cost a third
+    of a millisecond on two cores, more than the model. A live source gives its frames one by one, and is asked for its
+    newest at the moment the consumer starts on the previous one.
 
     One thread decodes and, where the model uses motion, another one prepares; both work outside Python's lock. Without
-    motion there is little to prepare, and the consumer does it: handing a frame on once more cost as much on two cores.
-    A batch is decoded only against a credit, and the consumer gives one back whenever it takes a batch. A live source
-    is thus asked for its newest frame at the moment the consumer starts on the previous one.
+    motion there is little to prepare, and whoever has the time does it: the decoder where it waits, for threads of its
+    own or for the consumer, and otherwise the consumer. Handing a frame on once more cost as much on two cores.
+    The consumer gives a credit whenever it takes a batch. A batch of a recording is handed over, and a live source's
+    next frame is asked for, against one.
     What goes wrong while reading is raised in the consumer, after the frames that came before it.
     """
 
-    def __init__(self, source: Source, spec: InputSpec, *, depth: int, batch: int = 1) -> None:
+    def __init__(self, source: Source, spec: InputSpec, *, batch: int) -> None:
         self._source = source
-        self._batch = batch
-        self._preprocessor = Preprocessor(spec)
+        self._is_live = source.is_live
+        self._batch = 1 if self._is_live else batch
+        # A camera's frame is wanted soon, and nobody else wants the cores meanwhile.
+        self._preprocessor = Preprocessor(spec, alone=not self._is_live)
         # SimpleQueue waits in C and may be written from a signal handler; the credits are what bounds it.
         self._credits: SimpleQueue[None] = SimpleQueue()
-        self._decoded: SimpleQueue[list[tuple[Frame, float]] | _End] = SimpleQueue()
+        self._decoded: SimpleQueue[_Batch | _End] = SimpleQueue()
         self._ready: SimpleQueue[list[PreparedFrame] | _End] = SimpleQueue()
         self._stopping = False
         self._prepares_aside = spec.motion is not None
-        for _ in range(depth):
+        for _ in range(1 if self._is_live else READ_AHEAD_BATCHES - 1):
             self._credits.put(None)
         targets = {"decoder": self._decode}
         if self._prepares_aside:
@@ -109,26 +131,55 @@ class FrameReader:
                 thread.join(_JOIN_TIMEOUT_S)
 
     def _decode(self) -> None:
-        clock, credit, give = time.perf_counter, self._credits.get, self._decoded.put
-        batch: list[tuple[Frame, float]] = []
+        clock, used, credit, give = time.perf_counter, time.thread_time, self._credits.get, self._decoded.put
+        batch = _Batch()
         end = _End(None)
+        has_time = False
         try:
             with closing(iter(self._source)) as frames:
-                credit()
-                handed_s = clock()
+                if self._is_live:
+                    credit()
+                handed_s, used_s = clock(), used()
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
-                    batch.append((frame, decoded_s))
-                    if len(batch) == self._batch or decoded_s - handed_s > PATIENCE_S:
-                        give(batch)
-                        batch = []
+                    batch.decoded.append((frame, decoded_s))
+                    if has_time:
+                        self._prepare_in_advance(batch)
+                    if len(batch) < self._most(frame) and decoded_s - handed_s <= PATIENCE_S:
+                        continue
+                    # A decoder with threads of its own leaves this one waiting. It may as well prepare the frames that
+                    # are fresh in the cache: large ones take half the time.
+                    has_time = used() - used_s < 0.5 * (clock() - handed_s)
+                    if not self._is_live:
+                        while batch.decoded and self._credits.empty() and self._prepare_in_advance(batch):
+                            pass
                         credit()
-                        handed_s = clock()
+                    give(batch)
+                    batch = _Batch()
+                    if self._is_live:
+                        credit()
+                    handed_s, used_s = clock(), used()
         except BaseException as error:
             end = _End(error)
-        if batch:
+        if len(batch):
             give(batch)
         give(end)
+
+    def _most(self, frame: Frame) -> int:
+        """How many frames like this one a batch holds."""
+        return self._batch if frame.image.nbytes <= LARGE_BYTES else -(-self._batch // 2)
+
+    def _prepare_in_advance(self, batch: _Batch) -> bool:
+        """Prepare the next frame of `batch` in the decoder's thread, if that is no other's task and goes well."""
+        if self._is_live or self._prepares_aside:
+            return False
+        try:
+            batch.ready.append(self._prepared(*batch.decoded[0]))
+        except Exception:
+            # It goes wrong again with the consumer, in its turn.
+            return False
+        batch.decoded.popleft()
+        return True
 
     def _prepare(self) -> None:
         take, give = self._decoded.get, self._ready.put
@@ -147,11 +198,11 @@ class FrameReader:
         except BaseException as error:
             give(_End(error))
 
-    def _prepared_all(self, batch: list[tuple[Frame, float]]) -> tuple[list[PreparedFrame], BaseException | None]:
+    def _prepared_all(self, batch: _Batch) -> tuple[list[PreparedFrame], BaseException | None]:
         """The batch as far as it could be prepared, and what went wrong then."""
-        ready: list[PreparedFrame] = []
+        ready = batch.ready
         try:
-            for item in batch:
+            for item in batch.decoded:
                 ready.append(self._prepared(*item))
         except BaseException as error:
             return ready, error

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,8 @@ class Ground:
     bundle: Path
     file: Path
     out: Path
-    files: dict[str, bytes]
-    archive: bytes
+    files: dict[str, bytes] = field(repr=False)
+    archive: bytes = field(repr=False)
 
     def attempt(self, path: Path, *, run: bool = True) -> bool:
         """Everything that is done with a bundle; whether it was taken."""
@@ -182,7 +182,10 @@ def damaged(draw: st.DrawFn, original: bytes) -> bytes:
     """`original` with a few bits flipped, cut short, or with something put in, taken out or moved."""
     data = bytearray(original)
     for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)) | st.integers(max(len(data) - 500, 0), max(len(data) - 1, 0)))
+        last = max(len(data) - 1, 0)
+        at = draw(
+            st.integers(max(last - 500, 0) if draw(st.booleans()) else 0, last)
+        )  # where a directory is, or anywhere
         count = draw(st.integers(1, 64))
         change = draw(st.sampled_from(["flip", "cut", "insert", "remove", "repeat", "overwrite"]))
         if change == "flip" and data:

@@ -41,6 +41,22 @@ def refused(outcome: tuple[int, str, str], *parts: str) -> None:
         assert part in err
 
 
+def test_the_backend_that_was_named_scores(run, tiny_bundle: Path, tiny_video: Path) -> None:  # type: ignore[no-untyped-def]
+    arguments = ("--source", tiny_video, "--bundle", tiny_bundle, "--quiet")
+    summaries = {}
+    for backend in ("onnxruntime", "openvino"):
+        code, stdout, stderr = run(*arguments, "--backend", backend, "--json")
+        assert (code, stderr) == (0, "")
+        summaries[backend] = json.loads(stdout)
+        assert summaries[backend]["engine"] == f"{backend}, fp32"
+    one, other = ([(e["start_frame"], e["end_frame"]) for e in s["events"]] for s in summaries.values())
+    assert one == other
+    assert len(one) == 1
+    code, stdout, _ = run(*arguments)
+    assert "onnxruntime, fp32" in stdout  # the bundle's own, in the table
+    refused(run(*arguments, "--backend", "abacus"), "abacus", "onnxruntime, openvino")
+
+
 def test_a_video_end_to_end(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     out, save = tmp_path / "out", tmp_path / "annotated.mp4"
     code, stdout, stderr = run("--source", tiny_video, "--bundle", tiny_bundle, "--out", out, "--save", save, "--json")

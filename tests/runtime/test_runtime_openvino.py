@@ -12,10 +12,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from edgevad.errors import BackendError, MissingExtraError, OptionError
 from edgevad.export import onnx_from_model
+from edgevad.export.precision import quick_int8
+from edgevad.export.qdq_from_onnx import QdqStyle
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.recording_scores import score_recording
@@ -74,11 +75,8 @@ def test_scores_are_the_callers_and_not_the_engines(tiny: bytes, count: int) -> 
     before = first.score.copy(), first.heatmap.copy(), first.latent.copy()
     frames[:] = 0  # neither does the engine look at the caller's frames later on
     second = backend.score(frames, None)
-    assert [np.array_equal(a, b) for a, b in zip(before, (first.score, first.heatmap, first.latent), strict=True)] == [
-        True,
-        True,
-        True,
-    ]
+    for old, now in zip(before, (first.score, first.heatmap, first.latent), strict=True):
+        assert np.array_equal(old, now)
     assert not np.array_equal(first.score, second.score)
     first.score[:] = 7.0  # the caller may write into them
     assert backend.score(frames, None).score == pytest.approx(second.score)
@@ -121,7 +119,7 @@ def test_a_graph_of_another_contract_is_refused(tiny: bytes, spec: InputSpec) ->
 
 
 def made(outputs: dict[str, list[int]], *, bank: list[int] | None = None, batch: int | str = 1) -> bytes:
-    """frames (batch, 32, 32, 3) [, bank] -> ones of these shapes, plus the first frame's top left, times the bank's sum."""
+    """frames [, bank] -> ones of these shapes, plus the first frame's first value, times the sum of the bank."""
     inputs = [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, 32, 32, 3])]
     nodes = [
         helper.make_node("Cast", ["frames"], ["colors"], to=TensorProto.FLOAT),
@@ -139,7 +137,8 @@ def made(outputs: dict[str, list[int]], *, bank: list[int] | None = None, batch:
         nodes.append(helper.make_node("ReduceSum", ["bank"], ["sum"], keepdims=0))
         factor = "sum"
     for name, shape in outputs.items():
-        constants.append(helper.make_tensor(f"{name} ones", TensorProto.FLOAT, shape, np.ones(shape, np.float32).ravel()))
+        ones = np.ones(shape, np.float32).ravel()
+        constants.append(helper.make_tensor(f"{name} ones", TensorProto.FLOAT, shape, ones))
         nodes.append(helper.make_node("Add", [f"{name} ones", "level"], [f"{name} sum"]))
         nodes.append(helper.make_node("Mul", [f"{name} sum", factor], [name]))
     results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
@@ -295,7 +294,7 @@ class Trained:
 
     def __init__(self, folder: Path) -> None:
         cache = FrameCache.build(folder / "cache", CacheKey(("made",), MODEL.input), drive())
-        train = TrainConfig(batch_size=32, learning_rate=5e-3, round_steps=30, max_rounds=6, device="cpu")
+        train = TrainConfig(batch_size=32, learning_rate=1e-2, round_steps=60, max_rounds=6, device="cpu")
         trainer = Trainer(MODEL, train, cache)
         trainer.fit()
         keep = np.arange(len(cache)) % 4 != 0
@@ -308,29 +307,6 @@ class Trained:
     def scores(self, kind: type[OnnxRuntimeBackend | OpenVinoBackend], graph: bytes) -> np.ndarray:
         backend = kind(graph, self.spec, where=WHERE, bank=self.bank)
         return np.concatenate([backend.score(frame[None], None).score for frame in self.frames])
-
-    def quantised(self, folder: Path, **options: object) -> bytes:
-        (folder / "fp32.onnx").write_bytes(self.graph)
-
-        class Frames(CalibrationDataReader):
-            def __init__(self, trained: Trained) -> None:
-                self.feeds = iter({"frames": frame[None], "bank": trained.bank} for frame in trained.frames)
-
-            def get_next(self) -> dict[str, np.ndarray] | None:
-                return next(self.feeds, None)
-
-        luma = next(n.name for n in onnx.load_from_string(self.graph).graph.node if n.op_type == "Conv")
-        quantize_static(
-            folder / "fp32.onnx",
-            folder / "int8.onnx",
-            Frames(self),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[luma],
-            per_channel=True,
-            **options,
-        )
-        return (folder / "int8.onnx").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -348,33 +324,11 @@ def test_both_engines_score_alike_in_float(trained: Trained) -> None:
     assert deviation(trained.scores(OpenVinoBackend, trained.graph), expected) < 1e-4
 
 
-TENSORRT = {
-    "ActivationSymmetric": True,
-    "WeightSymmetric": True,
-    "QuantizeBias": False,
-    "DedicatedQDQPair": True,
-    "OpTypesToExcludeOutputQuantization": ["Conv"],
-}
-STYLES = {
-    "int8 around zero": {
-        "activation_type": QuantType.QInt8,
-        "weight_type": QuantType.QInt8,
-        "extra_options": TENSORRT,
-    },
-    "uint8 with a zero point": {
-        "activation_type": QuantType.QUInt8,
-        "weight_type": QuantType.QInt8,
-        "reduce_range": True,
-    },
-}
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_both_engines_score_alike_in_int8(trained: Trained, tmp_path: Path, style: str) -> None:
+@pytest.mark.parametrize("style", ["tensorrt", "openvino", "onnxruntime"])
+def test_both_engines_score_alike_in_int8(trained: Trained, style: QdqStyle) -> None:
+    """However the 8 bits are placed. A value on the edge between two levels may fall to either side of it."""
     exact = trained.scores(OnnxRuntimeBackend, trained.graph)
-    graph = trained.quantised(tmp_path, **STYLES[style])
+    graph = quick_int8(trained.graph, {"frames": trained.frames}, trained.bank, style)
     expected = trained.scores(OnnxRuntimeBackend, graph)
-    found = trained.scores(OpenVinoBackend, graph)
-    assert 1e-4 < deviation(expected, exact)  # eight bits do make a difference
-    print("INT8", style, deviation(found, expected), deviation(expected, exact))
-    assert deviation(found, expected) < 1e-2
+    assert deviation(expected, exact) > 0.05  # 8 bits do make a difference
+    assert deviation(trained.scores(OpenVinoBackend, graph), expected) < 0.2 * deviation(expected, exact)

@@ -13,9 +13,9 @@ from tiny import tiny_frames
 from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.errors import BackendError, SourceError
 from edgevad.runtime.backends import Scores
-from edgevad.runtime.pipeline import BATCH_FRAMES, READ_AHEAD_BATCHES, Pipeline, Result
-from edgevad.runtime.preprocess import Preprocessor
-from edgevad.runtime.reader import PATIENCE_S
+from edgevad.runtime.pipeline import BATCH_FRAMES, Pipeline, Result
+from edgevad.runtime.preprocess import ModelInput, Preprocessor
+from edgevad.runtime.reader import PATIENCE_S, READ_AHEAD_BATCHES, FrameReader
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.runtime.window import SlidingWindow, WindowSpec
@@ -173,6 +173,83 @@ def test_what_goes_wrong_while_preparing_is_raised_too(scorer: Scorer) -> None:
     assert [next(results).frame.index for _ in range(3)] == [0, 1, 2]
     with pytest.raises(SourceError, match="frame 3 is 1x1 pixels"):
         next(results)
+
+
+@pytest.fixture
+def prepared_by(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """The thread that prepared each frame, by its index; the last one where there were several."""
+    names: dict[int, str] = {}
+    inner = Preprocessor.__call__
+
+    def noted(self: Preprocessor, frame: Frame) -> ModelInput | None:
+        names[frame.index] = threading.current_thread().name
+        return inner(self, frame)
+
+    monkeypatch.setattr(Preprocessor, "__call__", noted)
+    return names
+
+
+def test_the_decoder_prepares_while_nobody_waits_for_its_frames(scorer: Scorer, prepared_by: dict[int, str]) -> None:
+    frames = list(tiny_frames(16))
+    reader = FrameReader(ListSource(frames), scorer.input, batch=4)
+    found = []
+    for batch in reader:
+        found += batch
+        time.sleep(0.1)  # a slow consumer: by the time it comes back, a batch waits, and the next is in hand
+    reader.close()
+    assert [one.frame for one in found] == frames
+    # The second batch was handed over when the first had been taken; from the third on there was time.
+    assert {prepared_by[k] for k in range(8, 16)} == {"edgevad decoder"}
+    prepare = Preprocessor(scorer.input)
+    for one in found:
+        expected = prepare(one.frame)
+        assert expected is not None
+        assert one.input is not None
+        assert one.preparing_s > 0
+        np.testing.assert_array_equal(one.input.image, expected.image)
+
+
+def test_a_decoder_that_waits_itself_prepares_what_it_has(scorer: Scorer, prepared_by: dict[int, str]) -> None:
+    def frames() -> Generator[Frame, None, None]:
+        for frame in list(tiny_frames(16)):
+            time.sleep(PATIENCE_S / 8)
+            yield frame
+
+    reader = FrameReader(ListSource(frames()), scorer.input, batch=4)
+    assert [one.frame.index for batch in reader for one in batch] == list(range(16))
+    reader.close()
+    # How long it waits is known after the first batch.
+    assert {prepared_by[k] for k in range(4, 16)} == {"edgevad decoder"}
+
+
+@pytest.mark.parametrize(("is_live", "motion"), [(True, False), (False, True)])
+def test_frames_that_are_wanted_at_once_or_need_the_past_are_left_to_their_own_thread(
+    tiny_bundle: Path, tiny_motion_bundle: Path, prepared_by: dict[int, str], *, is_live: bool, motion: bool
+) -> None:
+    with Scorer.from_bundle(tiny_motion_bundle if motion else tiny_bundle) as scorer:
+        for _ in Pipeline(scorer, ListSource(list(tiny_frames(6 * BATCH_FRAMES)), is_live=is_live)):
+            time.sleep(0.001)
+    assert set(prepared_by.values()) == {"edgevad preprocessor" if motion else threading.current_thread().name}
+
+
+def test_batches_of_large_frames_hold_half_as_many(scorer: Scorer) -> None:
+    large = [Frame(np.full((420, 560, 3), 100, np.uint8), k, k * 10**8, "large") for k in range(10)]
+    reader = FrameReader(ListSource(large), scorer.input, batch=8)
+    sizes = [len(batch) for batch in reader]
+    reader.close()
+    assert (sum(sizes), max(sizes)) == (10, 4)
+
+
+def test_what_goes_wrong_while_the_decoder_prepares_waits_for_its_turn(scorer: Scorer) -> None:
+    tiny = Frame(np.zeros((1, 1, 3), np.uint8), 10, 10**9, "tiny")
+    reader = FrameReader(ListSource([*tiny_frames(10), tiny, *tiny_frames(5)]), scorer.input, batch=4)
+    taken = []
+    with pytest.raises(SourceError, match="frame 10 is 1x1 pixels"):  # noqa: PT012 - how far it came is what counts
+        for batch in reader:
+            taken += [one.frame.index for one in batch]
+            time.sleep(0.1)
+    reader.close()
+    assert taken == list(range(10))
 
 
 class PartsBackend:

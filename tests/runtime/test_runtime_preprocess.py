@@ -38,6 +38,12 @@ def test_large_images_are_resampled_like_small_ones(size: tuple[int, int]) -> No
     assert abs(error.mean()) < 0.7
 
 
+@pytest.mark.parametrize("size", [(640, 480), (1281, 721), (1920, 1080)])
+def test_without_the_threads_of_opencv_the_pixels_are_the_same(size: tuple[int, int]) -> None:
+    image = texture(*size)
+    np.testing.assert_array_equal(shrink(image, (64, 64), alone=True), shrink(image, (64, 64)))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 100)])
 def test_images_too_small_to_hold_anything_are_refused(size: tuple[int, int]) -> None:
     frame = Frame(np.zeros((size[1], size[0], 3), np.uint8), 5, 0, "a")

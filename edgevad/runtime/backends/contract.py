@@ -38,9 +38,7 @@ def checked_threads(threads: int | None) -> int:
     return threads or 1
 
 
-def checked_bank(
-    bank: npt.NDArray[np.float32] | None, spec: InputSpec, where: Path
-) -> npt.NDArray[np.float32] | None:
+def checked_bank(bank: npt.NDArray[np.float32] | None, spec: InputSpec, where: Path) -> npt.NDArray[np.float32] | None:
     """The bank that the graph is to be fed, or None where `spec` has none.
 
     Raises:

@@ -167,8 +167,8 @@ def _settings(threads: int) -> dict[str, str]:
         "ENABLE_CPU_PINNING": "NO",
         # By itself it computes in bfloat16 or float16 where the processor can: other scores than those calibrated.
         "INFERENCE_PRECISION_HINT": "f32",
-        # By itself it quantises activations in front of weights that are stored in 8 bits, as the memory's templates may
-        # be: `detail` was off by 1.6 %.
+        # By itself it quantises activations in front of weights that are stored in 8 bits, as the memory's templates
+        # may be: `detail` was off by 1.6 %.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     }
 
