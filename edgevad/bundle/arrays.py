@@ -72,5 +72,6 @@ def arrays_from_npz(data: bytes, names: Collection[str]) -> dict[str, npt.NDArra
     except KeyError as error:
         raise KeyError(f"{error.args[0]}") from error
     except (zipfile.BadZipFile, ArithmeticError, EOFError, OSError, RuntimeError, struct.error) as error:
-        raise ValueError(str(error) or "this is no npz file") from error
+        # A name of 64 kB, or what passes for one, is quoted whole.
+        raise ValueError(str(error)[:200] or "this is no npz file") from error
     return {name: array_from_npy(array) for name, array in arrays.items()}
