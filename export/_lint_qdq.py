@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from edgevad.export._graph import MEMORY, GraphIndex, attribute_of, kind_name
+from edgevad.export._graph_index import MEMORY, GraphIndex, attribute_of, kind_name
 
 __all__ = ["Finding", "lint_qdq"]
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, TensorProto
 
 from edgevad.errors import GraphError
-from edgevad.export._graph import GraphIndex, kind_name
+from edgevad.export._graph_index import GraphIndex, kind_name
 from edgevad.export._lint_qdq import Finding, lint_qdq
 
 __all__ = ["RULES", "Finding", "check_graph", "lint_graph"]
