@@ -41,7 +41,7 @@ def bundle_table(bundle: Bundle, state: SignatureState) -> RenderableType:
         "files": f"{len(manifest.files)}, {_size(total)}",
         "input": _input(manifest),
         "threshold": _threshold(manifest),
-        "guard": "none ran" if manifest.guard is None else _free(manifest.guard),
+        "guard": "none ran" if manifest.guard is None else _free(manifest.guard.get("why", manifest.guard)),
         "created": manifest.created,
         "digest": bundle.digest,
         "signature": state.says,

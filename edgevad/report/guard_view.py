@@ -94,7 +94,7 @@ def _draw_attempts(axis: Any, choice: Choice) -> None:
         title = "Rank correlation that each attempt lost (red: refused)"
     axis.barh(range(len(names)), costs, color=colors, height=0.6)
     axis.set_yticks(range(len(names)), [name.removeprefix("autoencoder.") for name in names], color=_DARK)
-    axis.invert_yaxis()
+    axis.set_ylim(max(len(names), 4) - 0.5, -0.5)  # the first on top, and no bar as high as the picture
     axis.set(xscale="log", xlabel="1 - rank correlation", title=title)
 
 
