@@ -1,9 +1,9 @@
 """What 8 bits are worth on this CPU: milliseconds a frame and bytes of each graph, in each engine that runs it.
 
 One frame a call on one thread, as from a camera, of every preset at its own size and of `base` with the convolutional
-decoder at 128 x 128. All engines of a model take turns; a turn's figure is its fastest call, so that what other
-programs take of the machine falls out, and a ratio compares neighbours in time. The networks are started from the
-recording's templates and not trained: speed and size do not depend on it.
+decoder at 128 x 128, with its memory and without (`--score patch`). All engines of a model take turns; a turn's figure
+is its fastest call, so that what other programs take of the machine falls out, and a ratio compares neighbours in time.
+The networks are started from the recording's templates and not trained: speed and size do not depend on it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,9 +42,11 @@ CALIBRATION_FRAMES = 32
 TURN_FRAMES = 8
 SAMPLE_FPS_HZ = 1.0
 CONV = "base, convolutional decoder, 128 px"
+ALONE = f"{CONV}, network alone"
 MODELS: dict[str, ModelConfig] = {
     **{name: preset(name, motion="none") for name in PRESETS},
     CONV: preset("base", motion="none", decoder="conv", size_px=128),
+    ALONE: preset("base", motion="none", decoder="conv", size_px=128, score="patch"),
 }
 ORT_BAR = "ONNX Runtime, float32 / int8"
 OPENVINO_BAR = "ONNX Runtime float32 / OpenVINO int8"
@@ -55,7 +58,7 @@ class Subject(NamedTuple):
 
     graphs: dict[str, bytes]
     spec: InputSpec
-    bank: npt.NDArray[np.float32]
+    bank: npt.NDArray[np.float32] | None
     frames: npt.NDArray[np.uint8]
 
 
@@ -75,14 +78,18 @@ def subject_of(config: ModelConfig, source: str | None, folder: Path, *, frames:
     sample_fps_hz = None if source is None else SAMPLE_FPS_HZ
     cache = cache_of(source, folder / "cache", config, frames=frames, sample_fps_hz=sample_fps_hz)
     module = Trainer(config, TrainConfig(device="cpu"), cache).module
-    bank = score_recording(module, cache).bank(np.ones(len(cache), np.bool_))
+    bank = None
+    if module.memory is not None:
+        bank = score_recording(module, cache).bank(np.ones(len(cache), np.bool_))
     fp32 = onnx_from_model(module, bank=bank)
     picked = np.linspace(0, len(cache) - 1, CALIBRATION_FRAMES).round().astype(np.int64)
     images = np.array(cache.images[picked])
     styles: tuple[QdqStyle, ...] = ("onnxruntime", "openvino", "tensorrt")
     int8 = {style: quick_int8(fp32, {"frames": images}, bank, style) for style in styles}
-    episodes, entries, values = bank.shape
-    spec = InputSpec(config.size_px, config.size_px, bank=(episodes, entries, values))
+    spec = InputSpec(config.size_px, config.size_px)
+    if bank is not None:
+        episodes, entries, values = bank.shape
+        spec = replace(spec, bank=(episodes, entries, values))
     return Subject({"fp32": fp32, "fp16": half_from_onnx(fp32), **int8}, spec, bank, images)
 
 
@@ -110,7 +117,7 @@ def rows_of(name: str, subject: Subject, *, repeats: int) -> list[Row]:
     values = in_turns({arm: fastest_call(backend, frames) for arm, backend in made.items()}, repeats)
     rows = [Row(f"{name}: {arm}", one, "ms") for arm, one in values.items()]
     fp32 = values["ONNX Runtime, fp32"]
-    judged = name == CONV
+    judged = name in (CONV, ALONE)
     faster = {"ONNX Runtime, int8": ORT_BAR, "OpenVINO, int8": OPENVINO_BAR}
     for arm, one in values.items():
         if arm != "ONNX Runtime, fp32":
