@@ -11,6 +11,7 @@ from fake_gpu.bundles import write_engine_bundle
 from edgevad.bundle import activate
 from edgevad.cli import main
 from edgevad.runtime.engines.obtaining import engine_cache
+from edgevad.runtime.scorer import Scorer
 
 Build = Callable[..., tuple[int, str, str]]
 
@@ -47,6 +48,19 @@ def test_it_builds_and_then_says_that_it_is_there(build: Build, tmp_path: Path) 
     code, out, _ = build(bundle.path, "--force")
     assert out.startswith("Built: tiny, ")
     assert "since it was asked for" in out
+
+
+def test_it_builds_what_runs(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(write_engine_bundle(tmp_path / "bundle").path)
+    retrained = write_engine_bundle(tmp_path / "other", gray=0.55)
+    monkeypatch.setenv("FAKE_TENSORRT_FAILS", "wrong weights")
+    code, out, err = build(retrained.path)
+    assert code == 0
+    assert out.startswith("Built: tiny, ")
+    assert "since the one there was failed (self-test frame" in out
+    assert "building the engine anew" in err
+    monkeypatch.delenv("FAKE_TENSORRT_FAILS")
+    Scorer.from_bundle(retrained.path, on_build=lambda step: pytest.fail(step.phase)).close()
 
 
 def test_json(build: Build, tmp_path: Path) -> None:
