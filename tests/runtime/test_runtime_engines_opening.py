@@ -146,11 +146,11 @@ def test_an_engine_that_was_built_and_scores_wrong_is_not_built_at_every_start(
     bundle = write_engine_bundle(tmp_path / "bundle")
     monkeypatch.setattr(TensorRtBackend, "score", scores_double(TensorRtBackend.score))
     steps: list[BuildStep] = []
-    with pytest.raises(BundleError, match="self-test frame .*Export the bundle again for this machine"):
+    with pytest.raises(BundleError, match=r"self-test frame .*Export the bundle again for this machine"):
         Scorer.from_bundle(bundle.path, on_build=steps.append)
     assert steps
     steps.clear()
-    with pytest.raises(BundleError, match="self-test frame .*edgevad build --force"):
+    with pytest.raises(BundleError, match=r"self-test frame .*edgevad build --force"):
         Scorer.from_bundle(bundle.path, on_build=steps.append)
     assert steps == []
     assert len(engine_cache().prune(keep=0)) == 1

@@ -164,7 +164,8 @@ class EngineCache:
     def prune(self, *, keep: int, spare: EngineKey | None = None) -> list[EngineEntry]:
         """Delete all but the `keep` entries last used; that of `spare`, and what a process runs, are not counted.
 
-        To be called while `building` is held: what another process is putting in place is not disturbed. What a dead process left half-written goes too. Returns what was deleted.
+        To be called while `building` is held: what another process is putting in place is not disturbed. What a dead
+        process left half-written goes too. Returns what was deleted.
 
         Raises:
             OutputError: an entry cannot be deleted.
