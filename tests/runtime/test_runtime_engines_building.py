@@ -73,6 +73,15 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         build_engine(GRAPH, EngineOptions())
 
 
+def test_a_package_that_cannot_be_loaded_is_told_from_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MissingExtraError, match=r"cannot be loaded .libnvinfer\.so\.10: .* --force-reinstall"):
+        build_engine(GRAPH, EngineOptions())
+
+
 def test_an_error_nobody_thought_of_is_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_TENSORRT_SECONDS", "soon")
     with pytest.raises(EngineError, match=r"ended with code 1 .*could not convert string to float"):

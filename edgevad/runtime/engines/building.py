@@ -110,7 +110,8 @@ def _error(value: dict[str, Any]) -> EdgevadError:
     """The error that was raised over there."""
     kind = getattr(edgevad.errors, str(value["error"]), EngineError)
     if kind is edgevad.errors.MissingExtraError:
-        return edgevad.errors.MissingExtraError("tensorrt", extra="tensorrt", needed_for="building an engine")
+        broken = value["parts"]["broken"]
+        return kind("tensorrt", extra="tensorrt", needed_for="building an engine", broken=broken)
     error: EdgevadError = kind(**value["parts"])
     return error
 

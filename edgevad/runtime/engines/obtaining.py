@@ -16,6 +16,7 @@ from typing import Any
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.home import home_directory
 from edgevad.errors import EngineError, GraphError, OptionError, OutputError
+from edgevad.runtime.backends.opening import precision_in
 from edgevad.runtime.engines.building import build_engine
 from edgevad.runtime.engines.cache import CachedEngine, EngineCache, EngineEntry, EngineFacts, EngineHold
 from edgevad.runtime.engines.graph_identity import structure_of
@@ -96,7 +97,7 @@ def wish_for(bundle: Bundle) -> EngineWish:
         OptionError: EDGEVAD_DLA_CORE asks for what the bundle's target does not allow.
     """
     manifest = bundle.manifest
-    precision = manifest.precision if manifest.backend == "tensorrt" else "fp32"
+    precision = precision_in(bundle, "tensorrt")
     profile: dict[str, Any] = manifest.profile
     options = EngineOptions(
         precision=precision,
