@@ -144,7 +144,7 @@ class Pipeline:
                 np.stack([item.image for item in chunk]), np.stack(motion) if motion else None
             )
             rows = scores.score[:count].tolist()
-            seen = np.isfinite(scores.heatmap).all(axis=(1, 2, 3)).tolist()
+            seen = np.asarray(np.isfinite(scores.heatmap).all(axis=(1, 2, 3)))
             sound = next((k for k, row in enumerate(rows) if not (seen[k] and self._are_sound(row))), len(rows))
             found += zip(rows[:sound], self._heat(scores.heatmap[:sound], rows[:sound]) if sound else (), strict=True)
             found += [(row, None) for row in rows[sound:]]
