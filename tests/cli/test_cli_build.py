@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from fake_gpu.bundles import write_engine_bundle
 
 from edgevad.bundle import activate
 from edgevad.cli import main
+from edgevad.runtime.engines.cache import EngineCache
 from edgevad.runtime.engines.obtaining import engine_cache
 from edgevad.runtime.scorer import Scorer
 
@@ -97,6 +99,24 @@ def test_engines_are_listed_and_pruned(build: Build, tmp_path: Path) -> None:
     assert out.splitlines()[-1].startswith("Deleted 2 (")
     assert out.endswith("kept 1.\n")
     assert json.loads(build("--prune", "--keep", 0, "--json")[1])["kept"] == 0
+
+
+def test_pruning_and_building_do_not_mix(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(write_engine_bundle(tmp_path / "bundle").path)
+    prune, free = EngineCache.prune, []
+
+    def looked(cache: EngineCache, *, keep: int) -> object:
+        with (cache.folder / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return prune(cache, keep=keep)
+        free.append(keep)
+        return []
+
+    monkeypatch.setattr(EngineCache, "prune", looked)
+    assert json.loads(build("--prune", "--keep", 0, "--json")[1])["kept"] == 0
+    assert free == []
 
 
 @pytest.mark.parametrize(
