@@ -11,15 +11,15 @@ __all__ = ["require"]
 
 
 def require(module: str, *, extra: str, needed_for: str) -> ModuleType:
-    """Import `module`, or say which pip install brings it.
+    """Import `module`, or say which pip install brings or mends it.
 
     Raises:
-        MissingExtraError: the module's top-level package is not installed.
+        MissingExtraError: the module's top-level package is not installed, or its installation is broken.
     """
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name is not None and error.name.partition(".")[0] != package:
-            raise
-        raise MissingExtraError(package, extra=extra, needed_for=needed_for) from error
+    except ImportError as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and (error.name or package).partition(".")[0] == package
+        broken = None if is_missing else str(error)
+        raise MissingExtraError(package, extra=extra, needed_for=needed_for, broken=broken) from error

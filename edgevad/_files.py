@@ -121,6 +121,9 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             for file in part.rglob("*"):
                 if file.is_file():
                     _sync_file(file)
+                else:
+                    _sync_directory(file)
+            _sync_directory(part)  # its files' names, too, are to outlast the machine
             part.chmod(0o777 & ~_umask())
             if target.exists():
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))

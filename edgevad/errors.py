@@ -80,15 +80,18 @@ class OptionError(EdgevadError):
 
 
 class MissingExtraError(EdgevadError):
-    """An optional dependency that is not installed."""
+    """An optional dependency that is not installed, or that cannot be loaded: `broken` says why."""
 
-    def __init__(self, package: str, *, extra: str, needed_for: str) -> None:
+    def __init__(self, package: str, *, extra: str, needed_for: str, broken: str | None = None) -> None:
+        state = "is not installed" if broken is None else f"cannot be loaded ({broken[:200]})"
+        again = "" if broken is None else "--force-reinstall "
         super().__init__(
-            f"{needed_for} needs the Python package '{package}', which is not installed",
-            fix=f"Install it with: pip install 'edgevad[{extra}]'",
+            f"{needed_for} needs the Python package '{package}', which {state}",
+            fix=f"Install it with: pip install {again}'edgevad[{extra}]'",
         )
         self.package = package
         self.extra = extra
+        self.broken = broken
 
 
 class OutputError(EdgevadError):

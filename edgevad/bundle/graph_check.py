@@ -30,6 +30,7 @@ def check_graph(data: bytes, where: Path) -> None:
         raise BundleError(f"is no ONNX graph ({error})", where=where, fix=_FIX) from error
     if not model.HasField("graph") or not model.graph.node:
         raise BundleError("is no ONNX graph, or one without a node", where=where, fix=_FIX)
+    local = {(function.domain, function.name) for function in model.functions}
     pending: list[Any] = [model]
     while pending:  # not recursive: how deep it goes is the file's choice
         message = pending.pop()
@@ -37,8 +38,8 @@ def check_graph(data: bytes, where: Path) -> None:
             if message.data_location != onnx.TensorProto.DEFAULT or message.external_data:
                 raise BundleError(f"tensor {message.name[:80]!r} lies in another file", where=where, fix=_FIX)
             continue
-        if isinstance(message, onnx.NodeProto) and message.domain not in _DOMAINS:
-            operator = f"{message.domain}.{message.op_type}"[:80]
+        if isinstance(message, onnx.NodeProto) and not _is_plain(message, local):
+            operator = f"{message.domain}.{message.op_type}".removeprefix(".")[:80]
             raise BundleError(
                 f"operator {operator!r} is not one of ONNX's own", where=where, expected="no custom operators", fix=_FIX
             )
@@ -46,3 +47,13 @@ def check_graph(data: bytes, where: Path) -> None:
             if field.message_type is not None:
                 # Tells what repeats from what does not in every release of protobuf.
                 pending.extend([value] if hasattr(value, "ListFields") else value)
+
+
+def _is_plain(node: Any, local: set[tuple[str, str]]) -> bool:
+    """An operator of ONNX's own, or a function of the graph itself, whose nodes are looked at as well.
+
+    The domain alone does not tell: TensorRT takes a name there that ONNX does not know for that of a plugin.
+    """
+    import onnx.defs
+
+    return node.domain in _DOMAINS and (onnx.defs.has(node.op_type) or (node.domain, node.op_type) in local)

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -68,8 +69,8 @@ class Signature:
             if value["algorithm"] != _ALGORITHM:
                 raise ValueError(f"algorithm {str(value['algorithm'])[:40]!r}")
             key_id, signature = value["key_id"], base64.b64decode(value["signature"], validate=True)
-            if not isinstance(key_id, str) or len(bytes.fromhex(key_id)) != 8 or len(signature) != 64:
-                raise ValueError("a key or a signature of another length")
+            if not re.fullmatch("[0-9a-f]{16}", key_id) or len(signature) != 64:
+                raise ValueError("a key's id or a signature of another form")
         except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise SignatureError(
                 f"the signature cannot be read ({str(error)[:100]})",
@@ -77,7 +78,7 @@ class Signature:
                 expected="an Ed25519 signature made by edgevad bundle sign",
                 fix="Sign the bundle again",
             ) from error
-        return cls(key_id.lower(), signature)
+        return cls(key_id, signature)
 
 
 @dataclass(frozen=True)

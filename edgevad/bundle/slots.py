@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from edgevad._files import atomic_directory, input_errors, output_errors
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.home import home_directory
+from edgevad.bundle.members import FolderMembers
 from edgevad.errors import BundleError, OutputError
 
 if TYPE_CHECKING:
@@ -65,15 +67,25 @@ def activate(path: str | PathLike[str], *, on_build: BuildProgress | None = None
     with output_errors(home / "slots"):
         (home / "slots").mkdir(parents=True, exist_ok=True)
     with _only_one(home / ".activate.lock"):
+        _sweep(home / "slots")
         current = _current_slot(home)
         free = next(name for name in _SLOTS if current is None or current.name != name)
         slot = home / "slots" / free
         with atomic_directory(slot) as staged:
             for name, data in source.files().items():
                 (staged / name).write_bytes(data)
-            self_test(Bundle.open(staged), on_build=on_build)
+            # Messages name what the user named: the staged folder is gone by the time they are read.
+            self_test(Bundle.of(FolderMembers(staged), source.path), on_build=on_build)
         _point(home / "current", Path("slots") / free)
     return Bundle.open(slot)
+
+
+def _sweep(slots: Path) -> None:
+    """What an activation left that was killed: nobody else can be at it, and nothing ever opens it."""
+    with suppress(OSError):
+        for path in slots.iterdir():
+            if path.name.startswith(".") and path.name.endswith((".part", ".old")):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _current_slot(home: Path) -> Path | None:

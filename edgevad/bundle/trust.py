@@ -1,7 +1,8 @@
 """Whose bundles this device runs: the public keys in $EDGEVAD_HOME/trust.
 
 An empty store, or none, asks for no signature. From the first key on only what one of the keys has signed is run, and a
-store that cannot be read, or that holds a `.pem` file which is no key, lets nothing through.
+store that cannot be read, or that holds anything but `.pem` files with a key in each, lets nothing through: whoever
+puts a key there under another name wants signatures, too. Hidden files alone are passed over.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def trusted_keys() -> list[tuple[Path, PublicKey]]:
     """The files of the device's store and the key in each.
 
     Raises:
-        SignatureError: the store is there and cannot be read, or one of its `.pem` files is no public key.
+        SignatureError: the store is there and cannot be read, or a file in it is no public key in a `.pem` file.
         MissingExtraError: it holds keys, and the package `cryptography` is not installed.
     """
     folder = trust_directory()
@@ -130,11 +131,13 @@ def trusted_keys() -> list[tuple[Path, PublicKey]]:
             folder.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return []  # not even a link: nobody ever put a key there
-        files = sorted(path for path in folder.iterdir() if path.name.endswith(_KEY_SUFFIX))
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise _unreadable(folder, error.strerror or str(error)) from error
     found = []
     for path in files:
+        if not path.name.endswith(_KEY_SUFFIX):
+            raise _unreadable(path, f"its name does not end in {_KEY_SUFFIX}")
         try:
             found.append((path, read_public_key(path)))
         except MissingExtraError:
@@ -159,11 +162,13 @@ def trust(path: str | PathLike[str]) -> PublicKey:
     return key
 
 
-def distrust(key_id: str) -> int:
+def distrust(key_id: str, *, last: bool = False) -> int:
     """Take a key out of the device's store; return how many are left.
 
+    `last`: also where none would be left, after which the device runs everybody's bundles.
+
     Raises:
-        OptionError: it is not there.
+        OptionError: it is not there, or it is the only one and `last` is off.
         SignatureError, OutputError: the store cannot be read or written.
     """
     keys = trusted_keys()
@@ -171,6 +176,12 @@ def distrust(key_id: str) -> int:
     if not gone:
         known = ", ".join(key.id for _, key in keys) or "an empty store"
         raise OptionError(f"no key {key_id!r}", where=trust_directory(), expected=f"one of {known}")
+    if len(gone) == len(keys) and not last:
+        raise OptionError(
+            f"{key_id} is the last key, and without one this device would run everybody's bundles",
+            where=trust_directory(),
+            fix="Add the new key first: edgevad bundle trust add KEY.pub.pem; or, if you want just that, give --last",
+        )
     for path in gone:
         with output_errors(path):
             path.unlink()
@@ -182,5 +193,5 @@ def _unreadable(where: Path, why: str) -> SignatureError:
         f"what this device trusts cannot be read ({why}), so it runs no bundle",
         where=where,
         expected="a folder of public keys in PEM",
-        fix="Mend or remove it",
+        fix="Mend it, or take it out",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -19,15 +20,20 @@ from edgevad._files import atomic_directory, atomic_file, output_errors
 from edgevad.bundle.archive import ARCHIVE_MAGIC, ARCHIVE_SUFFIX, write_archive
 from edgevad.bundle.bundle import BANK_NAME, SCORES_NAME, SELFTEST_NAME, Bundle
 from edgevad.bundle.calibration import Calibration
-from edgevad.bundle.manifest import FileEntry, Manifest, graph_name
-from edgevad.bundle.members import MANIFEST_NAME, SIGNATURE_NAME, HeldMembers
+from edgevad.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest, graph_name
+from edgevad.bundle.members import MANIFEST_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME, HeldMembers
 from edgevad.bundle.signing import Signature, read_private_key, sign_manifest
 from edgevad.bundle.trust import ANYBODY
 from edgevad.errors import BundleError, OutputError
 from edgevad.spec import InputSpec
 from edgevad.targets import Target
 
-__all__ = ["pack_bundle", "sign_bundle", "write_bundle"]
+__all__ = ["pack_bundle", "require_place", "sign_bundle", "write_bundle"]
+
+# Those that no manifest need list.
+_NAMES = {MANIFEST_NAME, SIGNATURE_NAME}
+_LEFT_OF_SIGNING = re.compile(rf"\.{re.escape(SIGNATURE_NAME)}\..*\.part")
+_NAME_AT = 30  # where the first member's name begins in an archive
 
 
 def write_bundle(
@@ -111,13 +117,7 @@ def pack_bundle(path: str | PathLike[str], out: str | PathLike[str], *, overwrit
         OutputError: `out` is there already and `overwrite` is off, is no bundle, or cannot be written.
     """
     bundle, out = Bundle.open(path, trust=ANYBODY), Path(out)
-    with output_errors(out):
-        is_there = out.exists()
-    if is_there:
-        if not overwrite:
-            raise OutputError("is there already", where=out, fix="Choose another --out, or replace it with --overwrite")
-        if not _may_be_replaced(out):
-            raise OutputError("is no bundle, so --overwrite does not replace it", where=out, fix="Choose another --out")
+    require_place(out, overwrite=overwrite)
     return _write(out, bundle.files())
 
 
@@ -142,13 +142,57 @@ def sign_bundle(path: str | PathLike[str], key: str | PathLike[str]) -> Signatur
     return signature
 
 
-def _may_be_replaced(path: Path) -> bool:
-    """Whether a bundle is there, be it a broken one, or an empty folder: nothing that somebody would miss."""
-    with output_errors(path):
-        if path.is_dir():
-            return (path / MANIFEST_NAME).is_file() or not any(path.iterdir())
-        with path.open("rb") as stream:
-            return stream.read(len(ARCHIVE_MAGIC)) == ARCHIVE_MAGIC
+def require_place(path: str | PathLike[str], *, overwrite: bool) -> None:
+    """See to it that a bundle may be put at `path`, and that nothing is lost there which is not a bundle's.
+
+    Raises:
+        OutputError: something is there and `overwrite` is off, or it is more, or something else, than one bundle.
+    """
+    where = Path(path)
+    with output_errors(where):
+        if not where.exists():
+            return
+        if not overwrite:
+            raise OutputError(
+                "is there already", where=where, fix="Choose another --out, or replace it with --overwrite"
+            )
+        what = _foreign(where) if where.is_dir() else None if _is_archive(where) else "is no bundle"
+    if what is not None:
+        raise OutputError(
+            f"{what}, so --overwrite does not replace it", where=where, fix="Choose another --out, or move it away"
+        )
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the file is a bundle, as far as its first bytes tell: the manifest is an archive's first member."""
+    name = MANIFEST_NAME.encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(_NAME_AT + len(name))
+    return head.startswith(ARCHIVE_MAGIC) and head[_NAME_AT:] == name
+
+
+def _foreign(folder: Path) -> str | None:
+    """What in this folder is not of a bundle of ours, whole or broken; None where all is."""
+    entries = sorted(folder.iterdir())
+    if not entries:
+        return None
+    path = folder / MANIFEST_NAME
+    if not path.is_file() or path.stat().st_size > MAX_MANIFEST_BYTES:
+        return "is no bundle"
+    try:
+        manifest = json.loads(path.read_bytes())
+        version, listed = manifest["schema_version"], set(manifest["files"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return "is no bundle"
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        return "is no bundle of this edgevad"
+    for entry in entries:
+        known = entry.name in listed | _NAMES or _LEFT_OF_SIGNING.fullmatch(entry.name)
+        if not known or entry.is_dir() or entry.is_symlink():
+            return f"holds {entry.name}, which is no part of a bundle"
+    return None
 
 
 def _write(path: Path, files: Mapping[str, bytes]) -> Bundle:

@@ -36,7 +36,7 @@ def build(
         bool, typer.Option("--list", help="List the engines that are kept, build nothing.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Delete engines but for the newest and those in use, build nothing.")
+        bool, typer.Option("--prune", help="Delete engines but for those last used and those in use, build nothing.")
     ] = False,
     keep: Annotated[
         Optional[int], typer.Option(min=0, help="How many engines --prune leaves.", show_default="4")
@@ -57,31 +57,31 @@ def build(
     elif prune:
         _prune(cache, KEPT_ENGINES if keep is None else keep, json_output)
     else:
-        _build(bundle, cache, force, json_output)
+        _build(bundle, force, json_output)
 
 
-def _build(path: Path | None, cache: EngineCache, force: bool, json_output: bool) -> None:
+def _build(path: Path | None, force: bool, json_output: bool) -> None:
     from edgevad.bundle import Bundle, active_bundle
     from edgevad.report.build_progress import build_progress
-    from edgevad.runtime.engines.obtaining import obtain_engine, wish_for
+    from edgevad.runtime.engines.opening import open_engine
 
-    wish = wish_for(Bundle.open(active_bundle() if path is None else path))
+    opened = Bundle.open(active_bundle() if path is None else path)
     with build_progress() as progress:
-        obtained = obtain_engine(wish, cache=cache, force=force, must_keep=True, progress=progress)
-    obtained.release()
+        backend, obtained = open_engine(opened, force=force, must_keep=True, on_build=progress)
+    backend.close()  # it has proved itself: what is kept is known to run
     if json_output:
         print(json.dumps(_json(obtained)))
         return
-    key, size_mb = obtained.key, len(obtained.plan) / 1e6
+    name, key, size_mb = opened.manifest.name, obtained.key, len(obtained.plan) / 1e6
     if obtained.made == "found":
-        print(f"There already: the engine of {wish.name} for this machine, {size_mb:.1f} MB. --force builds it anew.")
+        print(f"There already: the engine of {name} for this machine, {size_mb:.1f} MB. --force builds it anew.")
     else:
         made = {
             "built": "Built",
             "refitted": "Put new weights into an earlier engine",
             "adopted": "Took the engine of an earlier bundle with the same graph",
         }[obtained.made]
-        print(f"{made}: {wish.name}, {size_mb:.1f} MB in {obtained.seconds:.1f} s, since {obtained.why}")
+        print(f"{made}: {name}, {size_mb:.1f} MB in {obtained.seconds:.1f} s, since {obtained.why}")
     print(f"For {key.gpu} ({key.compute_capability}), TensorRT {key.tensorrt}, driver {key.driver}, {key.precision}")
     print(f"Key {key.name}" + (f", power mode {key.power_mode}" if key.power_mode != "none" else ""))
 
@@ -107,7 +107,11 @@ def _list(cache: EngineCache, json_output: bool) -> None:
 
 
 def _prune(cache: EngineCache, keep: int, json_output: bool) -> None:
-    gone = cache.prune(keep=keep)
+    from edgevad.report.build_progress import build_progress
+    from edgevad.runtime.engines.obtaining import waiting
+
+    with build_progress() as progress, cache.building(waiting(progress)):
+        gone = cache.prune(keep=keep)
     left = cache.entries()
     if json_output:
         print(json.dumps({"deleted": [entry.to_json() for entry in gone], "kept": len(left)}))

@@ -65,7 +65,12 @@ def verify(
         Optional[list[Path]],
         typer.Option("--key", help="Public key (PEM) that is to have signed it.", show_default="this device's trust"),
     ] = None,
-    self_test: Annotated[bool, typer.Option("--self-test", help="Run its self-test in its engine as well.")] = False,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test", help="Run its self-test in its engine as well, where this device's trust allows that."
+        ),
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Check a bundle's checksums, its graphs and its signature; exit code 2 where one of them does not hold."""
@@ -77,11 +82,17 @@ def verify(
     store = TrustStore(tuple(read_public_key(path) for path in key)) if key else TrustStore.of_device()
     store.check(opened.manifest_bytes, opened.signature_bytes, opened.path)
     state = store.state(opened.manifest_bytes, opened.signature_bytes, opened.path)
+    if state.key_id is None and state.problem is not None and opened.signature_bytes is not None:
+        raise state.problem  # it cannot be read, whoever is trusted
     deviation = None
     if self_test:
+        from edgevad.report.build_progress import build_progress
         from edgevad.runtime.selftest import self_test as run_self_test
 
-        deviation = run_self_test(opened)
+        # A key that was named is not one whose bundles this device runs.
+        TrustStore.of_device().check(opened.manifest_bytes, opened.signature_bytes, opened.path)
+        with build_progress() as on_build:
+            deviation = run_self_test(opened, on_build=on_build)
     if json_output:
         signature = {"key_id": state.key_id, "trusted": state.trusted, "state": state.says}
         value: dict[str, Any] = {"path": str(opened.path), "digest": opened.digest, "signature": signature}
@@ -174,12 +185,15 @@ def trust_list(json_output: Json = False) -> None:
 
 def trust_remove(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As edgevad bundle trust list says.")],
+    last: Annotated[
+        bool, typer.Option("--last", help="Even the last one: the device runs everybody's bundles then.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Trust a key no longer."""
     from edgevad.bundle.trust import distrust
 
-    left = distrust(key_id)
+    left = distrust(key_id, last=last)
     if json_output:
         print(json.dumps({"key_id": key_id, "keys": left}))
         return

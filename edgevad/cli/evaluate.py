@@ -79,6 +79,7 @@ def evaluate(
     from edgevad.evaluation.evaluate import evaluate as evaluate_scorer
     from edgevad.evaluation.metrics import sklearn_metrics
     from edgevad.evaluation.opening import open_scorer
+    from edgevad.report.build_progress import build_progress
     from edgevad.report.evaluation_files import write_evaluation
     from edgevad.report.plots import require_matplotlib
     from edgevad.report.progress import frame_progress
@@ -94,7 +95,8 @@ def evaluate(
         if out is not None:
             require_matplotlib()
             writable_directory(out)
-        opened = stack.enter_context(open_scorer(model, backend=backend))
+        with build_progress() as on_build:
+            opened = stack.enter_context(open_scorer(model, backend=backend, on_build=on_build))
         scorer = recalibrated(opened, window, window_s, alarms_per_hour, threshold)
         on_frame = stack.enter_context(frame_progress("scoring", source.frame_count_hint))
         evaluation = evaluate_scorer(scorer, source, truth, on_frame=on_frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgevad._extras import require
 from edgevad._files import input_errors
@@ -11,13 +12,19 @@ from edgevad.bundle.archive import ARCHIVE_SUFFIX
 from edgevad.errors import ModelError, OptionError
 from edgevad.runtime.scorer import Scorer
 
+if TYPE_CHECKING:
+    from edgevad.runtime.engines.options import BuildProgress
+
 __all__ = ["open_scorer"]
 
 
-def open_scorer(path: str | PathLike[str], *, backend: str | None = None) -> Scorer:
+def open_scorer(
+    path: str | PathLike[str], *, backend: str | None = None, on_build: BuildProgress | None = None
+) -> Scorer:
     """Open a bundle, folder or file, or a model (scored with torch).
 
-    `backend` is the engine that scores a bundle; None means the one it was made for.
+    `backend` is the engine that scores a bundle; None means the one it was made for. `on_build` is told what is done
+    where an engine has to be built first.
 
     Raises:
         OptionError: there is no such backend, or one is named for a model.
@@ -33,7 +40,7 @@ def open_scorer(path: str | PathLike[str], *, backend: str | None = None) -> Sco
         exists, is_folder = folder.exists(), folder.is_dir()
         is_bundle |= folder.suffix == ARCHIVE_SUFFIX and folder.is_file()
     if is_bundle:
-        return Scorer.from_bundle(folder, backend=backend)
+        return Scorer.from_bundle(folder, backend=backend, on_build=on_build)
     if is_model:
         if backend is not None:
             raise OptionError(

@@ -26,8 +26,10 @@ def build_progress(*, console: Console | None = None, quiet: bool = False) -> It
     elif not console.is_terminal:
         yield _Lines(console)
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-        progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True)
+        # What TensorRT says has brackets in it, which are no markup.
+        phase, note = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        columns = (phase, BarColumn(bar_width=24), TimeElapsedColumn(), note)
+        progress = Progress(*columns, console=console, transient=True)
         try:
             yield _Bar(progress)
         finally:

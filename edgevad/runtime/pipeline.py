@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgevad.errors import BackendError
 from edgevad.events.event import Event
+from edgevad.runtime.backends.backend import BATCH_FRAMES
 from edgevad.runtime.heat import HeatScale
 from edgevad.runtime.preprocess import ModelInput
 from edgevad.runtime.reader import FrameReader, PreparedFrame
@@ -28,10 +29,6 @@ __all__ = ["Pipeline", "Result", "State"]
 State = Literal["warm-up", "normal", "anomaly"]
 # Scores (P,) and heat (hh, hw) of one frame; no heat where the scores are none.
 _FrameScores = tuple[list[float], npt.NDArray[np.float32] | None]
-
-# Frames of a recording are scored sixteen at a time, large ones eight, in 0.6 of the time of one by one: the graph
-# reads its weights and its bank once for all of them.
-BATCH_FRAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +131,21 @@ class Pipeline:
     def _score(self, items: list[ModelInput]) -> tuple[list[_FrameScores], float]:
         """Raw scores and heat of some frames, and how many seconds one of them took."""
         started_s = time.perf_counter()
-        size = self.scorer.backend.batch or max(len(items), 1)
+        fixed = self.scorer.backend.batch
+        size = fixed or max(len(items), 1)
         found: list[_FrameScores] = []
         for start in range(0, len(items), size):
             chunk = items[start : start + size]
+            count = len(chunk)
+            if fixed is not None:
+                chunk = chunk + chunk[-1:] * (fixed - count)  # filled up with its last frame
             motion = [item.motion for item in chunk if item.motion is not None]
             scores = self.scorer.backend.score(
                 np.stack([item.image for item in chunk]), np.stack(motion) if motion else None
             )
-            rows = scores.score.tolist()
-            sound = next((k for k, row in enumerate(rows) if not self._are_sound(row)), len(rows))
+            rows = scores.score[:count].tolist()
+            seen = np.asarray(np.isfinite(scores.heatmap).all(axis=(1, 2, 3)))
+            sound = next((k for k, row in enumerate(rows) if not (seen[k] and self._are_sound(row))), len(rows))
             found += zip(rows[:sound], self._heat(scores.heatmap[:sound], rows[:sound]) if sound else (), strict=True)
             found += [(row, None) for row in rows[sound:]]
         return found, (time.perf_counter() - started_s) / max(len(items), 1)
@@ -162,7 +164,8 @@ class Pipeline:
         parts, heat = tuple(found[0]), found[1]
         if heat is None:
             raise BackendError(
-                f"frame {frame.index} of {frame.source_id} scores {parts}",
+                f"frame {frame.index} of {frame.source_id} scores {parts}"
+                + (" and has a heatmap that is not all numbers" if self._are_sound(list(parts)) else ""),
                 where=self.scorer.path,
                 expected="finite numbers, " + ", ".join(self._calibration.names),
                 fix="Train the model again",

@@ -63,7 +63,7 @@ class Scorer:
             BundleError: the bundle is missing or broken, or its self-test gives other scores in this engine.
             BackendError: the engine refuses the graph.
         """
-        from edgevad.runtime.backends.opening import open_backend
+        from edgevad.runtime.backends.opening import open_backend, precision_in
         from edgevad.runtime.selftest import QUICK_FRAMES, prove
 
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
@@ -84,7 +84,7 @@ class Scorer:
             manifest.calibration,
             engine,
             opened.training_scores,
-            f"{name}, {manifest.precision}",
+            f"{name}, {precision_in(opened, name)}",
         )
 
     def recalibrated(

@@ -142,6 +142,26 @@ def test_operators_that_engines_bring_along_are_not_onnxs_own(graph: ModelProto,
         check_graph(graph.SerializeToString(), tmp_path)
 
 
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_a_name_that_onnx_does_not_know_is_no_operator_of_its_own(
+    graph: ModelProto, domain: str, tmp_path: Path
+) -> None:
+    """TensorRT looks for a plugin of that name."""
+    graph.graph.node.append(helper.make_node("EfficientNMS_TRT", ["levels"], ["boxes"], domain=domain))
+    with pytest.raises(BundleError, match="EfficientNMS_TRT' is not one of ONNX's own"):
+        check_graph(graph.SerializeToString(), tmp_path)
+
+
+def test_functions_of_the_graph_itself_are_its_own(graph: ModelProto, tmp_path: Path) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    graph.functions.append(helper.make_function("", "Same", ["x"], ["y"], [node], list(graph.opset_import)))
+    graph.graph.node.append(helper.make_node("Same", ["levels"], ["same"]))
+    check_graph(graph.SerializeToString(), tmp_path)
+    graph.graph.node.append(helper.make_node("Other", ["levels"], ["other"]))
+    with pytest.raises(BundleError, match="operator 'Other' is not"):
+        check_graph(graph.SerializeToString(), tmp_path)
+
+
 def test_plain_graphs_are_taken_with_what_exporters_leave_in_them(graph: ModelProto, tmp_path: Path) -> None:
     graph.graph.node[0].domain = "ai.onnx"
     graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))  # declared, and used by no node

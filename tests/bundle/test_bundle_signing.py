@@ -153,6 +153,8 @@ GOOD = {"algorithm": "ed25519", "key_id": "0" * 16, "signature": base64.b64encod
         b"\xff",
         json.dumps({**GOOD, "algorithm": "rot13"}).encode(),
         json.dumps({**GOOD, "key_id": "0" * 15}).encode(),
+        json.dumps({**GOOD, "key_id": "00 " * 7 + "00"}).encode(),
+        json.dumps({**GOOD, "key_id": "0" * 16 + "\n"}).encode(),
         json.dumps({**GOOD, "key_id": "\u001b[31m"}).encode(),
         json.dumps({**GOOD, "key_id": 5}).encode(),
         json.dumps({**GOOD, "signature": "AAAA"}).encode(),

@@ -57,8 +57,9 @@ def test_a_bundle_that_fails_its_selftest_changes_nothing(
     activate(tiny_bundle)
     activate(tiny_motion_bundle)
 
-    with pytest.raises(BundleError, match=r"self-test frame \d scores .* on this machine; expected"):
+    with pytest.raises(BundleError, match=r"self-test frame \d scores .* on this machine; expected") as caught:
         activate(wrong_selftest(tiny_bundle, tmp_path / "wrong"))
+    assert str(caught.value).startswith(str(tmp_path / "wrong" / "selftest.npz"))
 
     assert active_bundle().name == "b"
     assert Bundle.open(active_bundle()).manifest.input.motion is not None
@@ -70,9 +71,9 @@ def test_a_bundle_that_fails_its_selftest_changes_nothing(
 
 
 def test_a_graph_that_the_engine_refuses_changes_nothing(edgevad_home: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    # Correct as a file, and of an operator that no version of ONNX ever had.
+    # Correct as a file, and with an operator that is given too little.
     graph = onnx.load_from_string((tiny_bundle / "model.onnx").read_bytes())
-    graph.graph.node[0].op_type = "Blast"
+    del next(node for node in graph.graph.node if node.op_type == "Sub").input[1]
     with pytest.raises(BackendError, match="refuses the graph"):
         activate(changed(tiny_bundle, tmp_path / "wrong", "model.onnx", graph.SerializeToString()))
     with pytest.raises(BundleError, match="no bundle is active"):
@@ -105,6 +106,14 @@ def test_a_damaged_bundle_is_refused_before_anything_is_copied(
     with pytest.raises(ChecksumMismatchError):
         activate(copy)
     assert not edgevad_home.exists()
+
+
+def test_what_a_killed_activation_left_goes_with_the_next(edgevad_home: Path, tiny_bundle: Path) -> None:
+    activate(tiny_bundle)
+    for name in (".a.x1.part", ".b.x2.old"):
+        (edgevad_home / "slots" / name / "replaced").mkdir(parents=True)
+    activate(tiny_bundle)
+    assert sorted(path.name for path in (edgevad_home / "slots").iterdir()) == ["a", "b"]
 
 
 def test_two_activations_do_not_mix(edgevad_home: Path, tiny_bundle: Path) -> None:

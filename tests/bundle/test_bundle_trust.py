@@ -51,7 +51,7 @@ def test_an_empty_store_asks_for_nothing(edgevad_home: Path, tiny_bundle: Path, 
     taken(tiny_bundle)
     taken(signed)
     (edgevad_home / "trust").mkdir()
-    (edgevad_home / "trust" / "README").write_text("no key")
+    (edgevad_home / "trust" / ".DS_Store").write_text("no key")
     taken(tiny_bundle)
     # A signature that is none does not matter either, and a bundle may come from somebody unknown.
     (signed / "signature.json").write_text("{}")
@@ -126,7 +126,7 @@ def test_the_active_bundle_is_checked_again_whenever_it_is_opened(
     activate(signed)
     assert (active_bundle() / "signature.json").read_bytes() == (signed / "signature.json").read_bytes()
     taken(active_bundle())
-    distrust(key.id)
+    distrust(key.id, last=True)
     taken(tiny_bundle)
 
 
@@ -176,6 +176,17 @@ def test_a_store_that_cannot_be_read_lets_nothing_through(
     assert [path.name for path in broken.parent.iterdir()] == ["broken.pem"]
 
 
+@pytest.mark.parametrize("name", ["fleet.pub", "fleet.PEM", "README", "fleet.pem.txt"])
+def test_a_key_under_another_name_does_not_go_unseen(
+    edgevad_home: Path, tiny_bundle: Path, signed: Path, key: NewKey, name: str
+) -> None:
+    (edgevad_home / "trust").mkdir(parents=True)
+    shutil.copy(key.public, edgevad_home / "trust" / name)
+    expected = rf"trust/{name}: what this device trusts cannot be read \(its name does not end in \.pem\)"
+    refused(tiny_bundle, expected)
+    refused(signed, expected)
+
+
 def test_a_store_that_is_no_folder_or_may_not_be_read_lets_nothing_through(
     edgevad_home: Path, tiny_bundle: Path, key: NewKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +223,10 @@ def test_keys_come_and_go(edgevad_home: Path, tmp_path: Path, key: NewKey) -> No
     assert distrust(other.id.upper()) == 1
     with pytest.raises(OptionError, match=f"no key '{other.id}'; expected one of {key.id}"):
         distrust(other.id)
-    assert distrust(key.id) == 0
+    with pytest.raises(OptionError, match=f"{key.id} is the last key, .* Add the new key first: .* --last"):
+        distrust(key.id)
+    assert len(trusted_keys()) == 1
+    assert distrust(key.id, last=True) == 0
     assert trusted_keys() == []
 
 

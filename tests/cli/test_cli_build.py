@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from fake_gpu.bundles import write_engine_bundle
 
 from edgevad.bundle import activate
 from edgevad.cli import main
+from edgevad.runtime.engines.cache import EngineCache
 from edgevad.runtime.engines.obtaining import engine_cache
+from edgevad.runtime.scorer import Scorer
 
 Build = Callable[..., tuple[int, str, str]]
 
@@ -49,6 +52,19 @@ def test_it_builds_and_then_says_that_it_is_there(build: Build, tmp_path: Path) 
     assert "since it was asked for" in out
 
 
+def test_it_builds_what_runs(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(write_engine_bundle(tmp_path / "bundle").path)
+    retrained = write_engine_bundle(tmp_path / "other", gray=0.55)
+    monkeypatch.setenv("FAKE_TENSORRT_FAILS", "wrong weights")
+    code, out, err = build(retrained.path)
+    assert code == 0
+    assert out.startswith("Built: tiny, ")
+    assert "since the one there was failed (self-test frame" in out
+    assert "building the engine anew" in err
+    monkeypatch.delenv("FAKE_TENSORRT_FAILS")
+    Scorer.from_bundle(retrained.path, on_build=lambda step: pytest.fail(step.phase)).close()
+
+
 def test_json(build: Build, tmp_path: Path) -> None:
     bundle = write_engine_bundle(tmp_path / "bundle")
     _, out, _ = build(bundle.path, "--json")
@@ -83,6 +99,24 @@ def test_engines_are_listed_and_pruned(build: Build, tmp_path: Path) -> None:
     assert out.splitlines()[-1].startswith("Deleted 2 (")
     assert out.endswith("kept 1.\n")
     assert json.loads(build("--prune", "--keep", 0, "--json")[1])["kept"] == 0
+
+
+def test_pruning_and_building_do_not_mix(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(write_engine_bundle(tmp_path / "bundle").path)
+    prune, free = EngineCache.prune, []
+
+    def looked(cache: EngineCache, *, keep: int) -> object:
+        with (cache.folder / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return prune(cache, keep=keep)
+        free.append(keep)
+        return []
+
+    monkeypatch.setattr(EngineCache, "prune", looked)
+    assert json.loads(build("--prune", "--keep", 0, "--json")[1])["kept"] == 0
+    assert free == []
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import json
 import shutil
 import stat
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_gpu.bundles import write_engine_bundle
 from tiny import edit_manifest
 
 from edgevad.bundle import Bundle
@@ -131,7 +133,8 @@ def test_the_way_of_a_signed_bundle(run: Run, tiny_bundle: Path, tiny_video: Pat
     # Looking is free.
     assert "not signed" in good(run("bundle", "show", tiny_bundle))
 
-    out = good(run("bundle", "trust", "remove", made["key_id"]))
+    refused(run("bundle", "trust", "remove", made["key_id"]), "is the last key")
+    out = good(run("bundle", "trust", "remove", made["key_id"], "--last"))
     assert "0 trusted keys are left. This device asks for no signature now." in out
     good(run("activate", tiny_bundle))
 
@@ -173,6 +176,70 @@ def test_pack_both_ways(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     assert (tmp_path / "mine.edgevad").read_text() == "a diary"
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("thesis.tex", "holds thesis.tex, which is no part of a bundle"),
+        (".git/HEAD", "holds .git, which"),
+        ("x/y", "holds x, which"),
+    ],
+)
+def test_overwriting_deletes_nothing_that_is_not_the_bundles(
+    run: Run, tiny_bundle: Path, tmp_path: Path, name: str, what: str
+) -> None:
+    out = Path(shutil.copytree(tiny_bundle, tmp_path / "out"))
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("x")
+    refused(run("bundle", "pack", tiny_bundle, "--out", out, "--overwrite"), what)
+    assert (out / name).read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"manifest_version": 3, "name": "an extension"}', "[]", '{"schema_version": 99, "files": {}}']
+)
+def test_overwriting_takes_no_other_manifest_for_a_bundles(
+    run: Run, tiny_bundle: Path, tmp_path: Path, manifest: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text(manifest)
+    refused(run("bundle", "pack", tiny_bundle, "--out", tmp_path / "out", "--overwrite"), "is no bundle")
+    assert (tmp_path / "out" / "manifest.json").read_text() == manifest
+
+
+def test_overwriting_replaces_a_broken_bundle_and_one_of_an_earlier_edgevad(
+    run: Run, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(tiny_bundle, tmp_path / "out"))
+    (out / "model.onnx").unlink()
+    (out / ".signature.json.abc.part").write_text("left by a process that was killed")
+    edit_manifest(out, schema_version=1)
+    good(run("bundle", "pack", tiny_bundle, "--out", out, "--overwrite"))
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in tiny_bundle.iterdir())
+    with zipfile.ZipFile(tmp_path / "photos.edgevad", "w") as archive:
+        archive.writestr("photo.jpg", "x")
+    refused(run("bundle", "pack", tiny_bundle, "--out", tmp_path / "photos.edgevad", "--overwrite"), "is no bundle")
+
+
+def test_a_signature_that_cannot_be_read_is_told_whoever_is_trusted(
+    run: Run, tiny_bundle: Path, tmp_path: Path, edgevad_home: Path
+) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    (copy / "signature.json").write_text("{}")
+    refused(run("bundle", "verify", copy), "the signature cannot be read")
+
+
+def test_a_self_test_runs_only_what_this_device_would_run(
+    run: Run, tiny_bundle: Path, tmp_path: Path, edgevad_home: Path
+) -> None:
+    good(run("bundle", "keygen", tmp_path / "fleet.pem"))
+    good(run("bundle", "keygen", tmp_path / "other.pem"))
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    good(run("bundle", "sign", copy, "--key", tmp_path / "other.pem"))
+    good(run("bundle", "trust", "add", tmp_path / "fleet.pub.pem"))
+    good(run("bundle", "verify", copy, "--key", tmp_path / "other.pub.pem"))
+    refused(run("bundle", "verify", copy, "--key", tmp_path / "other.pub.pem", "--self-test"), "does not trust")
+
+
 def test_bad_input_is_one_line(run: Run, tiny_bundle: Path, tmp_path: Path, edgevad_home: Path) -> None:
     text = tmp_path / "x.edgevad"
     text.write_text("this is a text\n")
@@ -212,3 +279,10 @@ def test_a_store_that_cannot_be_read_is_one_line(
     ):
         refused(run(*words), message)
     assert "not checked: what this device trusts cannot be read" in good(run("bundle", "show", tiny_bundle))
+
+
+def test_a_self_test_says_that_an_engine_is_built_first(run: Run, tmp_path: Path, fake_gpu: object) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle")
+    code, _, err = run("bundle", "verify", bundle.path, "--self-test")
+    assert code == 0
+    assert "edgevad: Building Engine" in err

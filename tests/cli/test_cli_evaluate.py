@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from fake_gpu.bundles import write_engine_bundle
 
 from edgevad.cli import main
 
@@ -177,3 +178,16 @@ def test_labels_that_judge_no_frame_leave_everything_undefined(
     assert err == ""
     assert "precision n/a, recall n/a, F1 n/a" in printed
     assert json.loads((out / "metrics.json").read_text())["series"]["window"]["auroc"] is None
+
+
+def test_that_an_engine_is_built_first_is_said(
+    tiny_video: Path,
+    labels: Path,
+    tmp_path: Path,
+    fake_gpu: object,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle")
+    assert run(monkeypatch, bundle.path, tiny_video, "--labels", labels) == 0
+    assert "edgevad: Building Engine" in capsys.readouterr().err

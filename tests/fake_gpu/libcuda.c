@@ -9,7 +9,8 @@ int cuDeviceGetCount(int *n) { *n = number("FAKE_CUDA_COUNT", 1); return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "Orin", size); return 0; }
 int cuDeviceGetAttribute(int *v, int attribute, int device) {
-    *v = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18 ? 1 : -1;
+    *v = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18 ? 1 : attribute == 16 ? number("FAKE_CUDA_SMS", 8) : -1;
     return 0;
 }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)7620 << 20; return 0; }
 int cuGetErrorName(int code, const char **text) { *text = code == 35 ? "CUDA_ERROR_INSUFFICIENT_DRIVER" : 0; return 0; }

@@ -40,6 +40,17 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
+def test_what_tensorrt_says_is_no_markup(terminal: bool) -> None:
+    steps = [
+        BuildStep("[x.cpp::build::1] [/x]"),
+        BuildStep("[/encoder/Conv] [y.cpp::2]", "[x.cpp::build::1] [/x]", 1, 4),
+    ]
+    text = drawn(terminal=terminal, steps=steps)
+    assert "[x.cpp::build::1] [/x]" in text
+    assert ("[/encoder/Conv] [y.cpp::2] 1/4" in text) is terminal
+
+
+@pytest.mark.parametrize("terminal", [False, True])
 def test_nothing_is_drawn_where_nothing_is_built_or_quiet_was_asked_for(terminal: bool) -> None:
     assert drawn(terminal=terminal, steps=[]) == ""
     assert drawn(terminal=terminal, quiet=True) == ""

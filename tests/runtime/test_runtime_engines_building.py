@@ -73,6 +73,15 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         build_engine(GRAPH, EngineOptions())
 
 
+def test_a_package_that_cannot_be_loaded_is_told_from_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MissingExtraError, match=r"cannot be loaded .libnvinfer\.so\.10: .* --force-reinstall"):
+        build_engine(GRAPH, EngineOptions())
+
+
 def test_an_error_nobody_thought_of_is_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_TENSORRT_SECONDS", "soon")
     with pytest.raises(EngineError, match=r"ended with code 1 .*could not convert string to float"):
@@ -111,3 +120,40 @@ build_engine(Path({str(tmp_path / "graph")!r}).read_bytes(), EngineOptions())
         builder = psutil.Process(int(log.read_text().split()[1]))
         os.kill(process.pid, signal.SIGKILL)
     builder.wait(timeout=20)
+
+
+NOISE = """
+import sys
+print("a library says hello")
+print("3", flush=True)
+"""
+
+
+def spoilt(monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """Let the builder's process do this before it builds, as what a site's customisation may."""
+
+    def command(module: str) -> list[str]:
+        return [sys.executable, "-c", first + f"\nfrom {module} import main; sys.exit(main())"]
+
+    monkeypatch.setattr("edgevad.runtime.engines.building.child_command", command)
+
+
+def test_what_is_printed_between_the_lines_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoilt(monkeypatch, NOISE)
+    assert build_engine(GRAPH, EngineOptions()).endswith(GRAPH)
+
+
+@pytest.mark.parametrize("after", ["", "; import time; time.sleep(600)"])
+def test_a_builder_whose_engine_is_not_what_it_says_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """More than a pipe holds follows, and nobody reads it."""
+    monkeypatch.setattr("edgevad.runtime.engines.building._END_LIMIT_S", 2.0)
+    code = 'import sys; out = sys.stdout.buffer; out.write(b\'{"bytes": 3, "sha256": ""}\\nxxx\'); out.flush()'
+    code += "\ntry: out.write(bytes(1 << 22)); out.flush()\nexcept OSError: pass" + after
+    spoilt(monkeypatch, code)
+    started_s = time.monotonic()
+    with pytest.raises(EngineError, match="the process that builds the engine"):
+        build_engine(GRAPH, EngineOptions())
+    assert time.monotonic() - started_s < 60
+    assert psutil.Process().children() == []

@@ -132,6 +132,27 @@ def test_pruning_keeps_the_last_used_and_the_spared(cache: EngineCache) -> None:
     assert [path.name for path in cache.folder.iterdir() if path.name.startswith(".")] == []
 
 
+def test_what_another_process_prunes_meanwhile_is_no_error(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while it is deleted here, nor between its being written and its being read."""
+    stored(cache, 2)
+    entries = cache.entries()
+    monkeypatch.setattr(cache, "entries", lambda: entries)
+    shutil.rmtree(entries[1].path)
+    assert cache.prune(keep=0) == entries[:1]
+    replaced = Path.replace
+
+    def at_once(path: Path, target: Path) -> Path:
+        moved = replaced(path, target)
+        if target.is_dir():
+            shutil.rmtree(target)
+        return moved
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", at_once)
+        entry = cache.store(KEY, PLAN, FACTS)
+    assert (entry.key, entry.bytes, cache.load(entry)) == (KEY, len(PLAN), None)
+
+
 def test_an_engine_in_use_is_not_deleted_and_lives_on_where_it_is_replaced(cache: EngineCache) -> None:
     held = cache.find(stored(cache, 1)[0])
     assert held is not None

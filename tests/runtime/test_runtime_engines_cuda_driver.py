@@ -66,6 +66,7 @@ def test_every_function_is_declared_as_the_driver_has_it() -> None:
         "cuDeviceGetAttribute",
         "cuDeviceGetCount",
         "cuDeviceGetName",
+        "cuDeviceTotalMem_v2",
         "cuDriverGetVersion",
         "cuGetErrorName",
         "cuGraphDestroy",

@@ -50,6 +50,7 @@ def jetson(fake_gpu: Any, libcuda: Path, tmp_path: Path, monkeypatch: pytest.Mon
     """Root of a machine that looks like a Jetson; processes started from here find its driver, TensorRT and pycuda."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(libcuda))
     files = {"dev__nvhost-gpu": "", "etc__nv_tegra_release": L4T, "var__lib__nvpmodel__status": "pmode:0002"}
+    files["proc__device-tree__model"] = "NVIDIA Jetson Orin Nano Developer Kit\0"
     return tree(tmp_path / "root", **files)
 
 
@@ -63,7 +64,15 @@ def test_everything_an_engine_depends_on_is_found(jetson: Path) -> None:
         tensorrt="10.3.0",
         dla_cores=0,
         power_mode="2",
+        board="NVIDIA Jetson Orin Nano Developer Kit, 8 multiprocessors, 7 GiB",
     )
+
+
+def test_gpus_of_one_name_are_told_apart(jetson: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (jetson / "proc/device-tree/model").unlink()
+    assert find_machine(root=jetson).board == "8 multiprocessors, 7 GiB"
+    monkeypatch.setenv("FAKE_CUDA_SMS", "16")
+    assert find_machine(root=jetson).board == "16 multiprocessors, 7 GiB"
 
 
 def test_the_number_of_dla_cores_is_found(jetson: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -94,6 +95,7 @@ def test_force_builds_again(bundle: Bundle, log: Path) -> None:
         ({"driver": "L4T 36.4.3"}, "the driver was L4T 36.4.0, is L4T 36.4.3"),
         ({"gpu": "Thor", "compute_capability": "11.0"}, "the GPU was Fake Orin, is Thor; the compute capability was"),
         ({"power_mode": "2"}, "the power mode was none, is 2"),
+        ({"board": "8 multiprocessors, 7 GiB"}, "the board was unknown, is 8 multiprocessors, 7 GiB"),
     ],
 )
 def test_what_changed_is_said_when_it_is_built_again(
@@ -105,6 +107,39 @@ def test_what_changed_is_said_when_it_is_built_again(
     assert again.made == "built"
     assert again.why is not None
     assert again.why.startswith(why)
+
+
+def test_engines_of_another_recipe_are_not_taken(
+    bundle: Bundle, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obtained(bundle)
+    monkeypatch.setattr("edgevad.runtime.engines.key.RECIPE", 1000)
+    again = obtained(bundle)
+    assert (again.made, again.why) == ("built", "edgevad builds engines differently now")
+
+
+def test_what_was_kept_by_an_earlier_edgevad_is_listed_and_says_why(bundle: Bundle) -> None:
+    entry = obtained(bundle).entry
+    assert entry is not None
+    value = json.loads((entry.path / "engine.json").read_text())
+    for part in ("board", "recipe"):
+        del value["key"][part]
+    (entry.path / "engine.json").write_text(json.dumps(value))
+    entry.path.rename(entry.path.with_name("0" * 32))
+    assert len(engine_cache().entries()) == 1
+    assert obtained(bundle).why == "edgevad builds engines differently now"
+
+
+def test_what_is_said_to_take_other_weights_was_built_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = {"dla_cores": 2, "dla_condition": "always"}
+    bundle = write_engine_bundle(tmp_path / "bundle", precision="fp16", **profile)
+    monkeypatch.setenv("FAKE_TENSORRT_DLA", "2")
+    for version, core, expected in (("10.3.0", "", True), ("10.3.0", "0", False), ("11.3.0", "", False)):
+        monkeypatch.setenv("FAKE_TENSORRT", version)
+        monkeypatch.setenv("EDGEVAD_DLA_CORE", core)
+        engine = obtained(bundle, machine=replace(ORIN, tensorrt=version))
+        assert engine.entry is not None
+        assert ("REFIT" in engine_facts(engine.plan)["flags"], engine.entry.facts.refittable) == (expected, expected)
 
 
 def test_a_damaged_engine_is_built_again(bundle: Bundle, log: Path) -> None:
@@ -302,7 +337,7 @@ def test_the_dla_is_used_where_the_profile_allows_it_and_somebody_asks(
 
 @pytest.mark.parametrize(
     ("core", "precision", "cores"),
-    [("2", "fp16", 2), ("0", "fp16", 0), ("0", "int8", 2), ("0", "fp32", 2), ("x", "fp16", 2)],
+    [("2", "fp16", 2), ("0", "fp16", 0), ("0", "int8", 2), ("0", "fp32", 2), ("x", "fp16", 2), ("²", "fp16", 2)],
 )
 def test_a_dla_that_the_profile_does_not_allow_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, core: str, precision: str, cores: int

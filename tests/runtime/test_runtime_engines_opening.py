@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_gpu.bundles import BANK, write_engine_bundle
-from tiny import tiny_frames
+from tiny import edit_manifest, tiny_frames
 
 from edgevad.bundle import Bundle, activate
-from edgevad.errors import BundleError
+from edgevad.errors import BundleError, ChecksumMismatchError
 from edgevad.runtime.backends.opening import open_backend
 from edgevad.runtime.backends.tensorrt import TensorRtBackend
-from edgevad.runtime.engines.obtaining import engine_cache
+from edgevad.runtime.engines.cache import CachedEngine
+from edgevad.runtime.engines.obtaining import ObtainedEngine, engine_cache, obtain_engine, wish_for
 from edgevad.runtime.engines.options import BuildStep
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.scorer import Scorer
@@ -45,7 +47,7 @@ def same(found: list[Result], wanted: list[Result]) -> None:
 
 
 @pytest.mark.parametrize("integrated", [False, True])
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("batch", [1, 7])
 @pytest.mark.parametrize("spec", [InputSpec(32, 32), InputSpec(32, 32, MotionSpec("difference", (100,)), BANK)])
 def test_a_recording_scores_as_in_onnx_runtime(
     fake_gpu: Any, tmp_path: Path, spec: InputSpec, batch: int, integrated: bool
@@ -58,13 +60,8 @@ def test_a_recording_scores_as_in_onnx_runtime(
     assert len(fake_gpu.threads) == 1
     assert threading.get_ident() not in fake_gpu.threads
     assert fake_gpu.memory == {}
-    if batch == 1:  # ONNX Runtime's backend takes whole batches only
-        with Scorer.from_bundle(bundle, backend="onnxruntime") as scorer:
-            same(found, results(scorer))
-    else:
-        single = write_engine_bundle(tmp_path / "single", spec)
-        with Scorer.from_bundle(single, backend="onnxruntime") as scorer:
-            assert [one.parts for one in found] == [one.parts for one in results(scorer)]
+    with Scorer.from_bundle(bundle, backend="onnxruntime") as scorer:
+        same(found, results(scorer))
 
 
 def test_the_second_start_builds_nothing(fake_gpu: Any, tmp_path: Path) -> None:
@@ -120,6 +117,70 @@ def test_new_weights_that_score_wrong_are_not_run(
     backend.close()
     (entry,) = [one for one in engine_cache().entries() if one.key.bundle == retrained.digest]
     assert entry.facts.made == "built"
+
+
+def test_new_weights_that_score_wrong_are_not_run_whoever_put_them_in(
+    fake_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a process that was killed before it had loaded what it had kept."""
+    obtain_engine(wish_for(write_engine_bundle(tmp_path / "bundle"))).release()
+    retrained = write_engine_bundle(tmp_path / "other", gray=0.55)
+    monkeypatch.setenv("FAKE_TENSORRT_FAILS", "wrong weights")
+    kept = obtain_engine(wish_for(retrained))
+    kept.release()
+    assert kept.made == "refitted"
+    Scorer.from_bundle(retrained.path).close()
+    (entry,) = [one for one in engine_cache().entries() if one.key.bundle == retrained.digest]
+    assert entry.facts.made == "built"
+    assert engine_cache().prune(keep=0) != []  # nothing is held any more
+
+
+def test_an_engine_that_was_built_and_scores_wrong_is_not_built_at_every_start(
+    fake_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle")
+    monkeypatch.setattr(TensorRtBackend, "score", scores_double(TensorRtBackend.score))
+    steps: list[BuildStep] = []
+    with pytest.raises(BundleError, match=r"self-test frame .*Export the bundle again for this machine"):
+        Scorer.from_bundle(bundle.path, on_build=steps.append)
+    assert steps
+    steps.clear()
+    with pytest.raises(BundleError, match=r"self-test frame .*edgevad build --force"):
+        Scorer.from_bundle(bundle.path, on_build=steps.append)
+    assert steps == []
+    assert len(engine_cache().prune(keep=0)) == 1
+
+
+def test_what_is_wrong_with_the_bundle_builds_nothing_and_holds_nothing(fake_gpu: Any, tmp_path: Path) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle", InputSpec(32, 32, bank=BANK))
+    open_backend(bundle).close()
+    for name in ("bank.npy", "selftest.npz"):
+        whole = (bundle.path / name).read_bytes()
+        (bundle.path / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        steps: list[BuildStep] = []
+        with pytest.raises(ChecksumMismatchError, match=name):
+            open_backend(bundle, on_build=steps.append)
+        assert steps == []
+        (bundle.path / name).write_bytes(whole)
+    assert len(engine_cache().prune(keep=0)) == 1
+
+
+def test_the_engines_bytes_are_not_kept_while_it_runs(fake_gpu: Any, tmp_path: Path) -> None:
+    backend = open_backend(write_engine_bundle(tmp_path / "bundle"))
+    gc.collect()
+    assert [one for one in gc.get_objects() if type(one) in (ObtainedEngine, CachedEngine)] == []
+    assert engine_cache().prune(keep=0) == []
+    backend.close()
+
+
+def test_a_bundle_made_for_another_engine_says_what_tensorrt_computes_in(fake_gpu: Any, tmp_path: Path) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle", precision="int8")
+    with Scorer.from_bundle(bundle.path) as scorer:
+        assert scorer.engine == "tensorrt, int8"
+    edit_manifest(bundle.path, backend="onnxruntime")
+    for name, engine in ((None, "onnxruntime, int8"), ("tensorrt", "tensorrt, fp32")):
+        with Scorer.from_bundle(bundle.path, backend=name) as scorer:
+            assert scorer.engine == engine
 
 
 def test_what_is_not_kept_is_said(

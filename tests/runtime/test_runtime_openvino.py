@@ -66,6 +66,27 @@ def test_calls_of_many_sizes_give_what_onnx_runtime_gives(tiny: bytes) -> None:
             np.testing.assert_allclose(getattr(scores, name), getattr(expected, name)[:count], rtol=1e-5, atol=1e-6)
 
 
+def test_calls_are_filled_up_to_a_few_sizes_and_never_go_frame_by_frame(
+    tiny_motion_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch of a recording with motion has fifteen frames, all others sixteen, and the last what is left."""
+    graph, spec = (tiny_motion_bundle / "model.onnx").read_bytes(), InputSpec(32, 32, MotionSpec("difference", (100,)))
+    expected, backend = (kind(graph, spec, where=WHERE) for kind in (OnnxRuntimeBackend, OpenVinoBackend))
+    asked: list[int] = []
+    infer = OpenVinoBackend._infer
+    monkeypatch.setattr(OpenVinoBackend, "_infer", lambda *a: asked.append(a[3]) or infer(*a))  # type: ignore[func-returns-value]
+    rng = np.random.default_rng(0)
+    for count, sizes in ((15, [16]), (16, [16]), (16, [16]), (5, [8]), (3, [4]), (1, [1]), (35, [16, 16, 16])):
+        frames = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        motion = rng.random((count, 32, 32, 1), dtype=np.float32) * 50
+        asked.clear()
+        scores, wanted = backend.score(frames, motion), expected.score(frames, motion)
+        assert asked == sizes
+        for name in ("score", "heatmap", "latent"):
+            np.testing.assert_allclose(getattr(scores, name), getattr(wanted, name), rtol=1e-5, atol=1e-6)
+    assert len(backend._requests) == 4
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_scores_are_the_callers_and_not_the_engines(tiny: bytes, count: int) -> None:
     backend = OpenVinoBackend(tiny, SPEC, where=WHERE)
@@ -201,7 +222,7 @@ def test_a_graph_of_a_fixed_batch_says_so_and_takes_nothing_else() -> None:
 
 def test_scores_of_another_number_of_frames_are_refused() -> None:
     backend = OpenVinoBackend(made(PARTS, batch="N"), SPEC, where=WHERE)
-    with pytest.raises(BackendError, match=r"scores of shape \(1, 3\).*expected 2 of each"):
+    with pytest.raises(BackendError, match=r"scores of shape \(1, 3\).*expected 4 of each"):
         backend.score(np.zeros((2, 32, 32, 3), np.uint8), None)
 
 

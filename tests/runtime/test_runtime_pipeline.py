@@ -13,7 +13,8 @@ from tiny import tiny_frames
 from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.errors import BackendError, SourceError
 from edgevad.runtime.backends import Scores
-from edgevad.runtime.pipeline import BATCH_FRAMES, Pipeline, Result
+from edgevad.runtime.backends.backend import BATCH_FRAMES
+from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
 from edgevad.runtime.reader import PATIENCE_S, READ_AHEAD_BATCHES, FrameReader
 from edgevad.runtime.scorer import Scorer
@@ -171,7 +172,7 @@ def test_what_goes_wrong_while_preparing_is_raised_too(scorer: Scorer) -> None:
     tiny = Frame(np.zeros((1, 1, 3), np.uint8), 3, 300_000_000, "tiny")
     results = iter(Pipeline(scorer, ListSource([*tiny_frames(3), tiny])))
     assert [next(results).frame.index for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(SourceError, match="frame 3 is 1x1 pixels"):
+    with pytest.raises(SourceError, match=r"frame 3 is 1x1 pixels"):
         next(results)
 
 
@@ -388,7 +389,7 @@ def test_a_camera_gives_its_newest_frame_to_a_slow_consumer(scorer: Scorer) -> N
     assert source.dropped > 20
 
 
-@pytest.mark.parametrize("batch", [None, 1, 3])
+@pytest.mark.parametrize("batch", [None, 1, 3, 7])
 def test_frames_scored_in_batches_are_judged_as_one_by_one(
     scorer: Scorer, batch: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,10 +404,28 @@ def test_frames_scored_in_batches_are_judged_as_one_by_one(
     monkeypatch.setattr(scorer.backend, "batch", batch)
     results = list(Pipeline(scorer, ListSource(list(tiny_frames(30, anomalies=range(10, 15))))))
     expected = [inner(model_image(scorer, result)[None], None) for result in results]
-    assert len(results) == sum(calls) == 30
-    assert max(calls) == (BATCH_FRAMES if batch is None else batch)
+    assert len(results) == 30
+    if batch is None:
+        assert (sum(calls), max(calls)) == (30, BATCH_FRAMES)
+    else:  # every call is a whole one
+        assert set(calls) == {batch}
     for result, one in zip(results, expected, strict=True):
         assert result.parts == pytest.approx(one.score[0].tolist(), rel=1e-6)
+
+
+def test_a_heatmap_that_is_not_all_numbers_is_no_verdict(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = scorer.backend.score
+
+    def spoilt(frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+        found = inner(frames, motion)
+        found.heatmap[3, 0, 0, 0] = np.nan
+        return found
+
+    monkeypatch.setattr(scorer.backend, "score", spoilt)
+    found: list[Result] = []
+    with pytest.raises(BackendError, match=r"frame 3 of tiny .* has a heatmap that is not all numbers"):
+        found.extend(Pipeline(scorer, ListSource(list(tiny_frames(8)))))
+    assert len(found) == 3
 
 
 def model_image(scorer: Scorer, result: Result) -> np.ndarray:

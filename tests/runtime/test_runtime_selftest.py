@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ class Engine:
         self._score = score.astype(np.float32)
 
     def score(self, frames: np.ndarray, motion: np.ndarray | None) -> Scores:
-        start = sum(self.asked)
+        start = 0 if self.batch is None and len(frames) > 1 else sum(self.asked)
         self.asked.append(len(frames))
         rows = np.minimum(np.arange(start, start + len(frames)), len(self._score) - 1)
         return Scores(
@@ -76,6 +77,38 @@ def test_an_engine_that_gives_no_number_or_nothing_fails(bundle: Bundle, value: 
         prove(bundle, Engine(np.full((4, 1), value)))
 
 
+@pytest.mark.parametrize("output", ["heatmap", "latent"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_what_the_score_does_not_show_is_looked_at_as_well(bundle: Bundle, output: str, value: float) -> None:
+    engine = Engine(bundle.selftest()["score"])
+    score = engine.score
+
+    def spoilt(frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+        found = score(frames, motion)
+        getattr(found, output).flat[-1] = value
+        return found
+
+    engine.score = spoilt  # type: ignore[method-assign]
+    if (output, value) == ("latent", -1.0):
+        assert prove(bundle, engine) == 0.0
+        return
+    with pytest.raises(BundleError, match=f"the {output} of self-test frame 0, or of one scored with it, is wrong"):
+        prove(bundle, engine)
+
+
+def test_a_batch_that_scores_otherwise_than_its_frames_fails(bundle: Bundle) -> None:
+    engine = Engine(bundle.selftest()["score"])
+    score = engine.score
+
+    def together(frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+        found = score(frames, motion)
+        return replace(found, score=found.score * np.float32(1.0 if len(frames) == 1 else 1.01))
+
+    engine.score = together  # type: ignore[method-assign]
+    with pytest.raises(BundleError, match="self-test frame"):
+        prove(bundle, engine)
+
+
 def test_scores_of_another_shape_fail(bundle: Bundle) -> None:
     with pytest.raises(BundleError, match=r"scores of shape \(4, 2\); expected \(4, 1\)"):
         prove(bundle, Engine(np.ones((4, 2))))
@@ -83,7 +116,13 @@ def test_scores_of_another_shape_fail(bundle: Bundle) -> None:
 
 def test_it_asks_as_the_engine_wants_to_be_asked(bundle: Bundle) -> None:
     expected = bundle.selftest()["score"]
-    for batch, frames, asked in ((None, None, [1] * 4), (1, 2, [1, 1]), (3, None, [3, 3]), (8, None, [8])):
+    for batch, frames, asked in (
+        (None, None, [1] * 4 + [4]),
+        (None, 2, [1, 1, 2]),
+        (1, 2, [1, 1]),
+        (3, None, [3, 3]),
+        (8, None, [8]),
+    ):
         engine: Backend = Engine(expected, batch)
         assert prove(bundle, engine, frames=frames) == 0.0
         assert engine.asked == asked  # type: ignore[attr-defined]
@@ -109,15 +148,16 @@ def test_a_bundle_proves_itself_whenever_it_is_opened_and_once_while_it_is(
         Scorer.from_bundle(path).close()
         return sum(asked)
 
-    assert frames(tiny_bundle) == frames(tiny_bundle) == QUICK_FRAMES
+    once = 2 * QUICK_FRAMES  # one by one, and together
+    assert frames(tiny_bundle) == frames(tiny_bundle) == once
     opened = Bundle.open(tiny_bundle)
-    assert frames(opened) == QUICK_FRAMES
+    assert frames(opened) == once
     assert frames(opened) == 0
     tested = Bundle.open(tiny_bundle)
     self_test(tested)
     assert frames(tested) == 0
     # Another object knows nothing of it, equal as it may be: it may have been read at another time.
-    assert frames(Bundle.open(tiny_bundle)) == QUICK_FRAMES
+    assert frames(Bundle.open(tiny_bundle)) == once
 
 
 def test_a_failed_proof_is_not_taken_for_one(wrong: Path) -> None:

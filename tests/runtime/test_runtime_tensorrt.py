@@ -13,6 +13,7 @@ from fake_gpu.tensorrt import make
 
 from edgevad.errors import BackendError, EngineError
 from edgevad.runtime.backends.ort import OnnxRuntimeBackend
+from edgevad.runtime.backends.owner_thread import OwnerThread
 from edgevad.runtime.backends.tensorrt import TensorRtBackend
 from edgevad.runtime.engines.options import EngineOptions
 from edgevad.runtime.engines.tensorrt_api import TensorRtApi
@@ -285,3 +286,20 @@ def test_memory_is_counted(fake_gpu: Any) -> None:
     backend = opened(PLAIN)
     assert backend.memory_bytes == (1 << 20) + 32 * 32 * 3 + 4 * (1 + 49 + 3)
     backend.close()
+
+
+def test_ctrl_c_while_it_is_made_releases_it_where_it_was_made(fake_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[int] = []
+    run = OwnerThread.run
+
+    def interrupted(thread: OwnerThread, function: Any) -> Any:
+        run(thread, function)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OwnerThread, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opened(released=lambda: released.append(1))
+    assert released == [1]
+    assert fake_gpu.memory == {}
+    assert len(fake_gpu.threads) == 1
+    assert threading.get_ident() not in fake_gpu.threads

@@ -11,7 +11,7 @@ from edgevad.runtime.backends.backend import Backend
 if TYPE_CHECKING:
     from edgevad.runtime.engines.options import BuildProgress
 
-__all__ = ["BACKENDS", "open_backend"]
+__all__ = ["BACKENDS", "open_backend", "precision_in"]
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 
@@ -46,3 +46,14 @@ def open_backend(
     from edgevad.runtime.backends.ort import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(graph, spec, where=where, bank=bank, threads=threads)
+
+
+def precision_in(bundle: Bundle, name: str | None = None) -> str:
+    """What `bundle` computes in, in the backend `name`; None means the one it was exported for.
+
+    A graph in another precision was made for one engine: TensorRT is given it only where that engine is TensorRT, and
+    the reference elsewhere. The others run whatever graph the bundle was made for.
+    """
+    manifest = bundle.manifest
+    is_foreign = name == "tensorrt" and manifest.backend != "tensorrt"
+    return "fp32" if is_foreign else manifest.precision

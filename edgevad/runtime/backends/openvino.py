@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgevad._extras import require
 from edgevad.errors import BackendError
-from edgevad.runtime.backends.backend import Scores
+from edgevad.runtime.backends.backend import BATCH_FRAMES, Scores
 from edgevad.runtime.backends.contract import (
     OUTPUTS,
     Port,
@@ -28,9 +28,9 @@ from edgevad.spec import InputSpec
 __all__ = ["OpenVinoBackend"]
 
 _TYPES = {"u8": "uint8", "f32": "float32"}
-# A graph compiled for a fixed number of frames is up to twice as fast as one for any number. One frame is a camera's
-# call, and one more number is a recording's; a call of a third number, the end of a recording, goes frame by frame.
-_MOST_SIZES = 2
+# A graph compiled for a fixed number of frames is up to twice as fast as one for any number. So calls are filled up to
+# the next of these: a camera's frame, the self-test's few, a recording's batches. Each is compiled when it is needed.
+_SIZES = (1, 4, BATCH_FRAMES // 2, BATCH_FRAMES)
 _TELEMETRY = "openvino_telemetry"
 # What stands before the sentence that says something in a message of OpenVINO's.
 _PREAMBLE = ("Exception from ", "Check '", "FrontEnd API failed")
@@ -95,17 +95,16 @@ class OpenVinoBackend:
                 raise BackendError("the graph needs motion and was given none", where=self.where)
             inputs["motion"] = motion
         count = self._checked_count(inputs)
-        is_ready = count in self._requests or len(self._requests) < _MOST_SIZES
-        size = self.batch or (count if is_ready else 1)
+        size = self.batch or next((size for size in _SIZES if size >= count), _SIZES[-1])
         try:
             request = self._request(size)
             scores = [
-                self._infer(request, {name: value[start : start + size] for name, value in inputs.items()})
+                self._infer(request, {name: value[start : start + size] for name, value in inputs.items()}, size)
                 for start in range(0, count, size)
             ]
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed while scoring ({_sentence(error)})", where=self.where) from error
-        return checked_scores(scores[0] if len(scores) == 1 else _joined(scores), count, self.where)
+        return scores[0] if len(scores) == 1 else _joined(scores)
 
     def close(self) -> None:
         """Release the compiled graphs and their memory. May be called twice."""
@@ -142,12 +141,18 @@ class OpenVinoBackend:
         self._requests[size] = request
         return request
 
-    def _infer(self, request: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> Scores:
+    def _infer(self, request: Any, inputs: Mapping[str, npt.NDArray[Any]], size: int) -> Scores:
+        """Of up to `size` frames; where they are fewer, the last is repeated, and what comes of it left out."""
+        count = len(inputs["frames"])
         for name, value in inputs.items():
-            request.get_tensor(name).data[...] = value
+            memory = request.get_tensor(name).data
+            memory[:count] = value
+            memory[count:] = value[-1:]
         request.infer()
         # Copies: the request writes its next results into the same memory.
-        return Scores(*(np.array(request.get_tensor(name).data) for name in OUTPUTS))
+        scores = Scores(*(np.array(request.get_tensor(name).data) for name in OUTPUTS))
+        checked_scores(scores, size, self.where)
+        return Scores(scores.score[:count], scores.heatmap[:count], scores.latent[:count])
 
     def _refusal(self, error: Exception) -> BackendError:
         return BackendError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,17 @@ class TensorRtBackend:
         self._released = released
         self._thread = OwnerThread("edgevad-tensorrt")
         self._session: _Session | None = None
+        made: list[_Session] = []
         try:
             if spec.bank is not None and (bank is None or bank.shape != spec.bank):
                 shape = None if bank is None else bank.shape
                 raise BackendError(f"the graph was given a bank of shape {shape}", expected=str(spec.bank))
-            self._session = self._thread.run(lambda: _Session(engine, spec, bank, cuda_graph, memory or _pycuda))
+            self._thread.run(lambda: made.append(_Session(engine, spec, bank, cuda_graph, memory or _pycuda)))
+            self._session = made[0]
         except BaseException as error:
-            self._thread.close(_nothing)
+            # Ctrl-C ends the waiting, not the making: what is made then is released where it was made.
+            with suppress(Exception):
+                self._thread.close(lambda: made[0].close() if made else None)
             if released is not None:
                 released()
             if isinstance(error, Exception):
@@ -288,7 +293,3 @@ def _pycuda() -> DeviceMemory:
     from edgevad.runtime.backends.pycuda_memory import PycudaMemory
 
     return PycudaMemory()
-
-
-def _nothing() -> None:
-    return None

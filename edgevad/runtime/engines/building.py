@@ -19,6 +19,8 @@ from edgevad.runtime.engines.options import BuildProgress, BuildStep, EngineOpti
 __all__ = ["build_engine"]
 
 _WORKER = "edgevad.runtime.engines.worker"
+# From the last word of a process that builds to its end.
+_END_LIMIT_S = 30.0
 
 
 def build_engine(
@@ -60,7 +62,8 @@ def build_engine(
                 process.stdin.flush()
             engine = _listen(process.stdout, progress)
             if engine is None:
-                raise _death(process.wait(), log)
+                process.stdout.close()  # nobody reads any more: what it still writes must not hold it up
+                raise _death(_code(process), log)
             return engine
         finally:
             with suppress(OSError):
@@ -74,34 +77,51 @@ def build_engine(
 def _listen(lines: IO[bytes], progress: BuildProgress | None) -> bytes | None:
     """What the process says until it gives the engine; None where it ends without one."""
     for line in lines:
-        try:
-            value: dict[str, Any] = json.loads(line)
-        except ValueError:
-            return None  # a line cut off by its death
+        value = _said(line)
         if "step" in value:
             if progress is not None:
                 progress(BuildStep(**value["step"]))
         elif "error" in value:
             raise _error(value)
-        else:
+        elif "bytes" in value:
             engine = lines.read(value["bytes"])
             return engine if hashlib.sha256(engine).hexdigest() == value["sha256"] else None
     return None
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """What a line says; nothing where it is not one of ours, as what libraries print when Python starts."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _code(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code of a process that has nothing more to say; None where it does not end."""
+    try:
+        return process.wait(_END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _error(value: dict[str, Any]) -> EdgevadError:
     """The error that was raised over there."""
     kind = getattr(edgevad.errors, str(value["error"]), EngineError)
     if kind is edgevad.errors.MissingExtraError:
-        return edgevad.errors.MissingExtraError("tensorrt", extra="tensorrt", needed_for="building an engine")
+        broken = value["parts"]["broken"]
+        return kind("tensorrt", extra="tensorrt", needed_for="building an engine", broken=broken)
     error: EdgevadError = kind(**value["parts"])
     return error
 
 
-def _death(code: int, log: IO[bytes]) -> EngineError:
+def _death(code: int | None, log: IO[bytes]) -> EngineError:
     log.seek(0)
     said = log.read().decode(errors="replace").strip().splitlines()[-1:]
     last = f" ({said[0][:300]})" if said else ""
+    if code is None:
+        return EngineError(f"the process that builds the engine gave none and did not end{last}", fix="Try again")
     if code == -signal.SIGKILL:
         return EngineError(
             "the process that builds the engine was killed, most likely for want of memory",

@@ -26,7 +26,7 @@ from typing import Any
 from edgevad._files import atomic_directory, output_errors, write_json
 from edgevad.runtime.engines.key import EngineKey
 
-__all__ = ["CachedEngine", "EngineCache", "EngineEntry", "EngineFacts"]
+__all__ = ["CachedEngine", "EngineCache", "EngineEntry", "EngineFacts", "EngineHold"]
 
 _PLAN, _FACTS = "engine.plan", "engine.json"
 _FORMAT = 1
@@ -77,11 +77,10 @@ class EngineEntry:
         }
 
 
-class CachedEngine:
-    """The bytes of an engine, checked, and a hold on its entry that keeps it from being pruned until `release`."""
+class EngineHold:
+    """Keeps an entry from being pruned until `release`."""
 
-    def __init__(self, plan: bytes, entry: EngineEntry, handle: int) -> None:
-        self.plan, self.entry = plan, entry
+    def __init__(self, handle: int) -> None:
         self._handle: int | None = handle
 
     def release(self) -> None:
@@ -89,6 +88,17 @@ class CachedEngine:
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
+
+
+class CachedEngine:
+    """The bytes of an engine, checked, and a hold on its entry."""
+
+    def __init__(self, plan: bytes, entry: EngineEntry, hold: EngineHold) -> None:
+        self.plan, self.entry, self.hold = plan, entry, hold
+
+    def release(self) -> None:
+        """May be called twice, and from any thread."""
+        self.hold.release()
 
 
 class EngineCache:
@@ -137,23 +147,25 @@ class EngineCache:
             OutputError: the folder cannot be written, or the disk is full.
         """
         path = self.folder / key.name
+        entry = EngineEntry(path, key, facts, len(plan), hashlib.sha256(plan).hexdigest(), time.time())
         value = {
             "format": _FORMAT,
             "key": key.to_json(),
             "facts": asdict(facts),
-            "bytes": len(plan),
-            "sha256": hashlib.sha256(plan).hexdigest(),
+            "bytes": entry.bytes,
+            "sha256": entry.sha256,
         }
         with atomic_directory(path) as part:
             with output_errors(path):
                 (part / _PLAN).write_bytes(plan)
             write_json(part / _FACTS, value)
-        return _read_entry(path)
+        return entry
 
     def prune(self, *, keep: int, spare: EngineKey | None = None) -> list[EngineEntry]:
         """Delete all but the `keep` entries last used; that of `spare`, and what a process runs, are not counted.
 
-        What a dead process left half-written goes too. Returns what was deleted.
+        To be called while `building` is held: what another process is putting in place is not disturbed. What a dead
+        process left half-written goes too. Returns what was deleted.
 
         Raises:
             OutputError: an entry cannot be deleted.
@@ -165,7 +177,10 @@ class EngineCache:
                 with output_errors(entry.path):
                     # Out of sight first, in one step: half an entry must not be found.
                     hidden = entry.path.with_name(f".{entry.path.name}.{os.getpid()}.old")
-                    entry.path.replace(hidden)
+                    try:
+                        entry.path.replace(hidden)
+                    except FileNotFoundError:
+                        continue  # by somebody else, since we looked
                     shutil.rmtree(hidden)
                 gone.append(entry)
         self._sweep()
@@ -194,7 +209,7 @@ class EngineCache:
 
     def timing_path(self, key: EngineKey) -> Path:
         """Where measurements are kept that hold for this GPU, power mode, driver and TensorRT."""
-        machine = (key.gpu, key.compute_capability, key.tensorrt, key.driver, key.power_mode)
+        machine = (key.gpu, key.board, key.compute_capability, key.tensorrt, key.driver, key.power_mode)
         return self.folder / f"timing-{hashlib.sha256(json.dumps(machine).encode()).hexdigest()[:16]}.bin"
 
     def _lock_handle(self) -> int | None:
@@ -262,7 +277,7 @@ def _load(entry: EngineEntry) -> CachedEngine:
     except BaseException:
         os.close(handle)
         raise
-    return CachedEngine(plan, entry, handle)
+    return CachedEngine(plan, entry, EngineHold(handle))
 
 
 def _in_use(entry: EngineEntry) -> bool:

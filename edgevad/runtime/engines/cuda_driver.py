@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import POINTER, byref, c_char_p, c_int, c_uint, c_ulonglong, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["CudaDriver", "CudaDriverError", "CudaGraph", "GpuFacts"]
 LIBRARY = "libcuda.so.1"
 
 # enum CUdevice_attribute and CUstreamCaptureMode of cuda.h
-_INTEGRATED, _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 18, 75, 76
+_MULTIPROCESSORS, _INTEGRATED, _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 16, 18, 75, 76
 _CAPTURE_THREAD_LOCAL = 1  # what other threads do meanwhile is their own affair
 
 _SIGNATURES: dict[str, list[Any]] = {
@@ -27,6 +27,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cuDeviceGet": [POINTER(c_int), c_int],
     "cuDeviceGetName": [c_char_p, c_int, c_int],
     "cuDeviceGetAttribute": [POINTER(c_int), c_int, c_int],
+    "cuDeviceTotalMem_v2": [POINTER(c_size_t), c_int],
     "cuGetErrorName": [c_int, POINTER(c_char_p)],
     "cuStreamBeginCapture_v2": [c_void_p, c_int],
     "cuStreamEndCapture": [c_void_p, POINTER(c_void_p)],
@@ -43,12 +44,17 @@ class CudaDriverError(Exception):
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """The first GPU that CUDA shows, and the newest CUDA (such as "12.6") that its driver runs."""
+    """The first GPU that CUDA shows, and the newest CUDA (such as "12.6") that its driver runs.
+
+    `memory_bytes` is all it has; of an integrated one, all that the machine has.
+    """
 
     name: str
     compute_capability: str
     is_integrated: bool
     cuda: str
+    multiprocessors: int
+    memory_bytes: int
 
 
 class CudaDriver:
@@ -72,14 +78,16 @@ class CudaDriver:
         name = ctypes.create_string_buffer(256)
         self._call("cuDeviceGetName", name, len(name), device.value)
         values = []
-        for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR, _INTEGRATED):
+        for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR, _INTEGRATED, _MULTIPROCESSORS):
             value = c_int()
             self._call("cuDeviceGetAttribute", byref(value), attribute, device.value)
             values.append(value.value)
-        major, minor, integrated = values
+        major, minor, integrated, multiprocessors = values
+        memory = c_size_t()
+        self._call("cuDeviceTotalMem_v2", byref(memory), device.value)
         text = name.value.decode("utf-8", "replace").strip()
         cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
-        return GpuFacts(text, f"{major}.{minor}", bool(integrated), cuda)
+        return GpuFacts(text, f"{major}.{minor}", bool(integrated), cuda, multiprocessors, memory.value)
 
     def capture(self, stream_handle: int, enqueue: Callable[[], None]) -> CudaGraph:
         """What `enqueue` puts into the stream, as a graph; it is not run meanwhile.

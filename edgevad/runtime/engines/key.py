@@ -10,11 +10,15 @@ from typing import Any
 from edgevad.runtime.engines.machine import Machine
 from edgevad.runtime.engines.options import EngineOptions
 
-__all__ = ["EngineKey"]
+__all__ = ["RECIPE", "EngineKey"]
+
+# To be raised with every change of how `tensorrt_api` configures a build: engines of the old way are not found then.
+RECIPE = 1
 
 _LABELS = {
     "bundle": "the bundle",
     "gpu": "the GPU",
+    "board": "the board",
     "compute_capability": "the compute capability",
     "tensorrt": "TensorRT",
     "driver": "the driver",
@@ -33,6 +37,8 @@ class EngineKey:
         gpu, compute_capability, tensorrt, driver, power_mode: as in `Machine`.
         precision: of the graph.
         build: the rest of the build options.
+        board: as in `Machine`.
+        recipe: what edgevad itself decides when it builds, as a number that goes up with every change of it.
     """
 
     bundle: str
@@ -43,6 +49,9 @@ class EngineKey:
     precision: str
     power_mode: str
     build: str
+    # Keys of earlier versions have neither.
+    board: str = ""
+    recipe: str = "0"
 
     @classmethod
     def of(cls, digest: str, machine: Machine, options: EngineOptions) -> EngineKey:
@@ -55,6 +64,8 @@ class EngineKey:
             precision=options.precision,
             power_mode=machine.power_mode,
             build=str(options),
+            board=machine.board,
+            recipe=str(RECIPE),
         )
 
     @property
@@ -67,9 +78,11 @@ class EngineKey:
         changes = []
         for field in fields(self):
             before, now = getattr(old, field.name), getattr(self, field.name)
-            if before != now:
+            if field.name == "recipe" and before != now:
+                changes.append("edgevad builds engines differently now")
+            elif before != now:
                 before, now = (value[:12] if field.name == "bundle" else value for value in (before, now))
-                changes.append(f"{_LABELS[field.name]} was {before}, is {now}")
+                changes.append(f"{_LABELS[field.name]} was {before or 'unknown'}, is {now}")
         return changes
 
     def same_but_bundle(self, other: EngineKey) -> bool:

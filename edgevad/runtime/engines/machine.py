@@ -37,6 +37,8 @@ class Machine:
         tensorrt: version of TensorRT, such as "10.3.0".
         dla_cores: deep learning accelerators.
         power_mode: number of the Jetson's power mode, "none" elsewhere.
+        board: what tells GPUs of one name apart, such as "NVIDIA Jetson Orin Nano Developer Kit, 8 multiprocessors,
+            7 GiB": kernels are chosen by it.
     """
 
     gpu: str
@@ -47,6 +49,7 @@ class Machine:
     tensorrt: str
     dla_cores: int = 0
     power_mode: str = "none"
+    board: str = ""
 
 
 def has_driver(root: Path = _ROOT) -> bool:
@@ -82,6 +85,7 @@ def find_machine(*, limit_s: float = PROBE_LIMIT_S, root: Path = _ROOT) -> Machi
         tensorrt=str(facts["tensorrt"]),
         dla_cores=int(facts["dla_cores"]),
         power_mode=power_mode(root),
+        board=_board(facts, root),
     )
 
 
@@ -102,6 +106,13 @@ def power_mode(root: Path = _ROOT) -> str:
     """Number of a Jetson's power mode, as nvpmodel keeps it, "none" where there is none."""
     found = re.search(r"pmode:0*(\d+)", _text(root / "var/lib/nvpmodel/status"))
     return "none" if found is None else found.group(1)
+
+
+def _board(facts: dict[str, Any], root: Path) -> str:
+    model = _text(root / "proc/device-tree/model").strip("\0 \n")
+    # Whole GiB: of a Jetson's memory the system keeps now more, now less for itself.
+    size = f"{facts['multiprocessors']} multiprocessors, {round(int(facts['memory_bytes']) / (1 << 30))} GiB"
+    return f"{model}, {size}" if model else size
 
 
 def _text(path: Path) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,15 +16,16 @@ from typing import Any
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.home import home_directory
 from edgevad.errors import EngineError, GraphError, OptionError, OutputError
+from edgevad.runtime.backends.opening import precision_in
 from edgevad.runtime.engines.building import build_engine
-from edgevad.runtime.engines.cache import CachedEngine, EngineCache, EngineEntry, EngineFacts
+from edgevad.runtime.engines.cache import CachedEngine, EngineCache, EngineEntry, EngineFacts, EngineHold
 from edgevad.runtime.engines.graph_identity import structure_of
 from edgevad.runtime.engines.key import EngineKey
 from edgevad.runtime.engines.machine import Machine, find_machine
 from edgevad.runtime.engines.options import BuildProgress, BuildStep, EngineOptions
-from edgevad.runtime.engines.tensorrt_api import version_of
+from edgevad.runtime.engines.tensorrt_api import is_refittable, version_of
 
-__all__ = ["KEPT_ENGINES", "EngineWish", "ObtainedEngine", "engine_cache", "obtain_engine", "wish_for"]
+__all__ = ["KEPT_ENGINES", "EngineWish", "ObtainedEngine", "engine_cache", "obtain_engine", "waiting", "wish_for"]
 
 # Two slots, an older bundle, and another power mode of the present one.
 KEPT_ENGINES = 4
@@ -68,7 +71,12 @@ class ObtainedEngine:
     key: EngineKey
     entry: EngineEntry | None
     not_kept: str | None = None
-    hold: CachedEngine | None = None
+    hold: EngineHold | None = None
+
+    @property
+    def origin(self) -> str:
+        """How its bytes came about, in whatever process: "built", "refitted" or "adopted"."""
+        return self.made if self.entry is None else self.entry.facts.made
 
     def release(self) -> None:
         """May be called twice."""
@@ -89,7 +97,7 @@ def wish_for(bundle: Bundle) -> EngineWish:
         OptionError: EDGEVAD_DLA_CORE asks for what the bundle's target does not allow.
     """
     manifest = bundle.manifest
-    precision = manifest.precision if manifest.backend == "tensorrt" else "fp32"
+    precision = precision_in(bundle, "tensorrt")
     profile: dict[str, Any] = manifest.profile
     options = EngineOptions(
         precision=precision,
@@ -132,12 +140,12 @@ def obtain_engine(
 
     def found(held: CachedEngine, why: str | None = None, made: str = "found") -> ObtainedEngine:
         took_s = time.monotonic() - started_s
-        return ObtainedEngine(held.plan, made, why, took_s, key, held.entry, None, held)
+        return ObtainedEngine(held.plan, made, why, took_s, key, held.entry, None, held.hold)
 
     held = None if force else cache.find(key)
     if held is not None:
         return found(held)
-    with cache.building(_waiting(progress)):
+    with cache.building(waiting(progress)):
         # Whoever had the lock may have built just this one.
         held = None if force else cache.find(key)
         if held is not None:
@@ -150,7 +158,7 @@ def obtain_engine(
             seconds=round(time.monotonic() - started_s, 3),
             graph_sha256=hashlib.sha256(wish.graph).hexdigest(),
             structure=_structure(wish.graph),
-            refittable=wish.options.refittable and version_of(machine.tensorrt) >= (10,),
+            refittable=_is_refittable(wish.options, machine),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         try:
@@ -199,7 +207,7 @@ def _refit(
 ) -> bytes | None:
     """Another bundle's engine of the same structure, with our weights; None where that does not work."""
     structure = _structure(wish.graph)
-    if not structure or not wish.options.refittable or version_of(machine.tensorrt) < (10,):
+    if not structure or not _is_refittable(wish.options, machine):
         return None
     old = _from_earlier(cache, key, lambda facts: facts.refittable and facts.structure == structure)
     if old is None:
@@ -222,6 +230,10 @@ def _from_earlier(cache: EngineCache, key: EngineKey, fits: Any) -> bytes | None
     return None
 
 
+def _is_refittable(options: EngineOptions, machine: Machine) -> bool:
+    return is_refittable(options, version_of(machine.tensorrt))
+
+
 def _structure(graph: bytes) -> str:
     try:
         return structure_of(graph)
@@ -234,7 +246,8 @@ def _prune(cache: EngineCache, key: EngineKey) -> None:
         cache.prune(keep=KEPT_ENGINES, spare=key)
 
 
-def _waiting(progress: BuildProgress | None) -> Any:
+def waiting(progress: BuildProgress | None) -> Callable[[float], None] | None:
+    """Tells `progress` how long another process has been waited for; for `EngineCache.building`."""
     if progress is None:
         return None
     return lambda waited_s: progress(BuildStep(f"another process builds an engine; waiting for {waited_s:.0f} s"))
@@ -245,7 +258,8 @@ def _dla_core(profile: dict[str, Any], precision: str) -> int | None:
     if not text:
         return None
     cores = int(profile.get("dla_cores") or 0)
-    if not text.isdigit() or int(text) >= cores or precision != "fp16":
+    # Not isdigit: it takes digits that int() refuses.
+    if not re.fullmatch("[0-9]{1,3}", text) or int(text) >= cores or precision != "fp16":
         raise OptionError(
             f"{DLA_VARIABLE} is {text!r}",
             expected=f"a core below {cores}, as the target allows, and an fp16 bundle (this one is {precision})",

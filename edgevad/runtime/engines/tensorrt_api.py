@@ -25,9 +25,10 @@ from edgevad.runtime.engines.loaded_engine import EngineTensor, LoadedEngine
 from edgevad.runtime.engines.options import BuildProgress, BuildStep, EngineOptions
 from edgevad.runtime.engines.tensorrt_callbacks import make_log, make_monitor, one_line
 
-__all__ = ["TensorRtApi", "version_of"]
+__all__ = ["TensorRtApi", "is_refittable", "version_of"]
 
 OLDEST = (8, 6)
+_FIRST_REFIT = (10,)
 _BAD_REFIT = (11, 3)  # NVIDIA: the flag may drop a bias, even where nothing is refitted
 _LAST_OLD_DLA, _FIRST_NEW_DLA = (10, 7), (11, 4, 1)
 _MIB = 1 << 20
@@ -41,6 +42,11 @@ def version_of(text: str) -> tuple[int, ...]:
     if found is None:
         raise EngineError(f"TensorRT calls its version {text!r}", expected="numbers and dots")
     return tuple(int(part) for part in found.group().split("."))
+
+
+def is_refittable(options: EngineOptions, version: tuple[int, ...]) -> bool:
+    """Whether this version of TensorRT, asked for such an engine, makes one that takes the weights of another ONNX."""
+    return options.refittable and options.dla_core is None and version >= _FIRST_REFIT and version[:2] != _BAD_REFIT
 
 
 class TensorRtApi:
@@ -209,7 +215,7 @@ class TensorRtApi:
             config.set_memory_pool_limit(self._trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
         # The scoring tail takes differences of nearly equal numbers: TF32's ten bits of fraction are too few for it.
         config.clear_flag(flags.TF32)
-        if options.refittable and self.can_refit and options.dla_core is None:
+        if self.can_refit and is_refittable(options, self.version):
             config.set_flag(flags.REFIT)
         if self._weakly(options):
             self._allow_types(network, config, options)

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from edgevad.errors import EdgevadError
+from edgevad.errors import EdgevadError, MissingExtraError
 from edgevad.runtime.engines.options import EngineOptions
 
 __all__ = ["main"]
@@ -67,6 +67,8 @@ def main() -> int:
         engine = _work(json.loads(sys.stdin.buffer.readline()), sys.stdin.buffer, out)
     except EdgevadError as error:
         parts = {"what": error.what, "where": error.where, "expected": error.expected, "fix": error.fix}
+        if isinstance(error, MissingExtraError):
+            parts["broken"] = error.broken
         _say(out, error=type(error).__name__, text=str(error), parts=parts)
         return 2
     _say(out, bytes=len(engine), sha256=hashlib.sha256(engine).hexdigest())
