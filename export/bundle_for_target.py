@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.bundle import Bundle, write_bundle
-from edgevad.bundle.members import MANIFEST_NAME
-from edgevad.errors import OptionError, OutputError
+from edgevad.bundle.writing import require_place
+from edgevad.errors import OptionError
 from edgevad.export.choosing import Chosen, backend_of, choose_graph
 from edgevad.export.loaded_model import LoadedModel, load_model
 from edgevad.export.onnx_from_model import OPSET
@@ -50,7 +50,7 @@ def bundle_for_target(
     """
     options, observer = options or ExportOptions(), observer or ExportObserver()
     out = Path(out)
-    _require_place(out, overwrite)
+    require_place(out, overwrite=overwrite)
     if target.opset_max < OPSET:
         raise OptionError(f"target {target.name} takes ONNX opset {target.opset_max}", expected=f"at least {OPSET}")
     backend = backend_of(target, options)
@@ -78,13 +78,6 @@ def bundle_for_target(
         guard=chosen.summary(),
         extra=_reports(chosen, options, read),
     )
-
-
-def _require_place(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise OutputError("is there already", where=out, fix="Choose another --out, or replace it with --overwrite")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise OutputError("is no bundle, so --overwrite does not replace it", where=out, fix="Choose another --out")
 
 
 def _selftest_score(model: LoadedModel, precision: str, graph: bytes) -> npt.NDArray[np.float32]:
