@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ BARS = {
     "run / slower of decoding and model": Bar(0.9, is_least=True),
     "resident memory, largest deviation (MB)": Bar(10.0, is_least=False),
     "torch and ONNX Runtime, relative difference": Bar(1e-4, is_least=False),
+    "ONNX Runtime, float32 / int8": Bar(2.0, is_least=True),
+    "ONNX Runtime float32 / OpenVINO int8": Bar(3.0, is_least=True),
+    "file, int8 / float32": Bar(0.3, is_least=False),
+    "engine and ONNX Runtime in fp32, relative difference": Bar(1e-3, is_least=False),
+    "int8 engine and ONNX Runtime in fp32, rank correlation": Bar(0.99, is_least=True),
+    "backend / bare engine": Bar(1.10, is_least=False),
 }
 
 
@@ -173,8 +179,16 @@ def machine() -> dict[str, Any]:
         "cores": cores,
         "cores other programs kept busy": _others.cores(),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: found for name in packages if (found := _version(name)) is not None},
     }
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed, as torch is not on a device."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def data_file(name: str) -> Path | None:

@@ -27,6 +27,7 @@ from edgevad.runtime.preprocess import Preprocessor
 from edgevad.runtime.window import WindowSpec
 from edgevad.sources import Frame, open_source
 from edgevad.spec import InputSpec
+from edgevad.targets import load_target
 
 __all__ = ["Input", "cache_of", "drifting_frames", "fitted", "model_inputs", "write_bundle_of", "write_video"]
 
@@ -103,14 +104,16 @@ def write_bundle_of(trainer: Trainer, path: Path, *, forget: npt.NDArray[np.int6
     bundle = write_bundle(
         path,
         name="benchmark",
-        target="cpu",
+        target=load_target("cpu"),
+        backend="onnxruntime",
         precision="fp32",
+        graphs={"fp32": onnx_from_model(module, bank=bank)},
         input=config.input,
         score=config.score,
         calibration=calibrate(*rows, WindowSpec(), 1.0, parts=config.parts),
         provenance={"steps": trainer.step},
-        onnx_bytes=onnx_from_model(module, bank=bank),
         selftest=selftest,
+        selftest_rtol=1e-3,
         scores={"score": found.score, "timestamp_ns": cache.timestamp_ns, "segment": cache.segment},
         bank=bank,
     )

@@ -2,52 +2,104 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from edgevad.bundle.bundle import Bundle, write_bundle
-from edgevad.bundle.manifest import MANIFEST_NAME
+import numpy as np
+import numpy.typing as npt
+
+from edgevad.bundle import Bundle, write_bundle
+from edgevad.bundle.members import MANIFEST_NAME
 from edgevad.errors import OptionError, OutputError
-from edgevad.export.onnx_from_model import OPSET, onnx_from_model
-from edgevad.model.folder import ModelFolder
-from edgevad.model.scorer import TorchBackend, load_module
+from edgevad.export.choosing import Chosen, backend_of, choose_graph
+from edgevad.export.loaded_model import LoadedModel, load_model
+from edgevad.export.onnx_from_model import OPSET
+from edgevad.export.options import ExportObserver, ExportOptions
+from edgevad.report.guard_view import guard_png
+from edgevad.runtime.backends.backend import Backend
 from edgevad.targets import Target
 
-__all__ = ["bundle_for_target"]
+__all__ = ["SELFTEST_RTOL", "bundle_for_target"]
+
+# How far an engine may be from the scores a bundle was exported with. FP16 and INT8 engines round in other places
+# (docs/export.md).
+SELFTEST_RTOL = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 
 
-def bundle_for_target(model: str | Path, target: Target, out: str | Path, *, overwrite: bool = False) -> Bundle:
-    """Write the bundle of the model folder `model` for `target` into the folder `out`, whole or not at all.
+def bundle_for_target(
+    model: str | Path,
+    target: Target,
+    out: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    overwrite: bool = False,
+    observer: ExportObserver | None = None,
+) -> Bundle:
+    """Write the bundle of the model folder `model` for `target` to `out`, whole or not at all.
+
+    `out` is a folder, or one file where its name ends in ".edgevad". The manifest's `guard` says which precision was
+    chosen and why; `guard.json` and, where graphs were compared, `guard.png` hold the whole report.
 
     Raises:
         ModelError: the model is missing, unfinished or broken.
-        OptionError: the target cannot take the graph.
+        OptionError: the target cannot take what is asked for.
+        CalibrationError: a precision was asked for, and there are no frames to judge it by.
+        ExportError: the precision that was asked for would change what the car is told, or an engine refuses its graph.
         OutputError: `out` is there already and `overwrite` is off, or cannot be written.
     """
+    options, observer = options or ExportOptions(), observer or ExportObserver()
     out = Path(out)
+    _require_place(out, overwrite)
+    if target.opset_max < OPSET:
+        raise OptionError(f"target {target.name} takes ONNX opset {target.opset_max}", expected=f"at least {OPSET}")
+    backend = backend_of(target, options)
+    observer.stage("exporting the graph")
+    read = load_model(model, batch=1 if target.static_batch else None)
+    chosen = choose_graph(read, target, backend, options, out.absolute().parent, observer)
+    choice = chosen.choice
+    observer.stage("writing the bundle")
+    selftest = {**read.sample, "score": _selftest_score(read, choice.precision, choice.graph)}
+    return write_bundle(
+        out,
+        name=read.recipe.name,
+        target=target,
+        backend=backend,
+        precision=choice.precision,
+        graphs={"fp32": read.graph, choice.precision: choice.graph},
+        input=read.recipe.model.input,
+        score=read.recipe.model.score,
+        calibration=read.calibration,
+        provenance=read.provenance,
+        selftest=selftest,
+        selftest_rtol=SELFTEST_RTOL[choice.precision],
+        scores=read.folder.read_scores().arrays(),
+        bank=read.bank,
+        guard=chosen.summary(),
+        extra=_reports(chosen, options, read),
+    )
+
+
+def _require_place(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise OutputError("is there already", where=out, fix="Choose another --out, or replace it with --overwrite")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
         raise OutputError("is no bundle, so --overwrite does not replace it", where=out, fix="Choose another --out")
-    if target.opset_max < OPSET:
-        raise OptionError(f"target {target.name} takes ONNX opset {target.opset_max}", expected=f"at least {OPSET}")
-    folder = ModelFolder(model)
-    module = load_module(folder)
-    recipe, provenance = folder.read_recipe()
-    selftest = folder.read_sample()
-    bank = None if module.memory is None else folder.read_bank()
-    backend = TorchBackend(module, bank)
-    selftest["score"] = backend.score(selftest["frames"], selftest.get("motion")).score
-    return write_bundle(
-        out,
-        name=recipe.name,
-        target=target.name,
-        precision="fp32",
-        input=recipe.model.input,
-        score=recipe.model.score,
-        calibration=folder.read_calibration(),
-        provenance={**provenance, "sources": list(recipe.sources), "recipe": recipe.to_json()},
-        onnx_bytes=onnx_from_model(module, bank=bank, batch=1 if target.static_batch else None),
-        selftest=selftest,
-        scores=folder.read_scores().arrays(),
-        bank=bank,
-    )
+
+
+def _selftest_score(model: LoadedModel, precision: str, graph: bytes) -> npt.NDArray[np.float32]:
+    """What the sample must score: by torch itself, or, where its digits were given up, by the graph frame by frame."""
+    backend: Backend = model.torch if precision == "fp32" else model.backend(graph)
+    frames, motion = model.sample["frames"], model.sample.get("motion")
+    rows = [slice(k, k + 1) for k in range(len(frames))]
+    scores = [backend.score(frames[row], None if motion is None else motion[row]).score for row in rows]
+    backend.close()
+    return np.concatenate(scores)
+
+
+def _reports(chosen: Chosen, options: ExportOptions, model: LoadedModel) -> dict[str, bytes]:
+    report: dict[str, Any] = chosen.report(options)
+    found = {"guard.json": (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()}
+    if chosen.frames is not None:
+        found["guard.png"] = guard_png(chosen.choice, chosen.frames.reference, model.calibration)
+    return found

@@ -10,15 +10,20 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.version_converter
 import torch
 
 from edgevad.errors import ModelError
+from edgevad.export.graph import name_layers
 from edgevad.model.scoring import ScoringModule
 
 __all__ = ["OPSET", "onnx_from_model"]
 
-# TensorRT 8.6 to 11 and ONNX Runtime since 1.14 take it.
-OPSET = 18
+# TensorRT 8.5 to 11 and ONNX Runtime since 1.12 take it. The next one made the axes of every reduction an input, which
+# TensorRT 8 ignores without a word: it then reduces over all of them.
+OPSET = 17
+IR_VERSION = 8  # the file format of that time
+TORCH_OPSET = 18  # the oldest that torch's exporter speaks by itself
 
 
 def onnx_from_model(
@@ -61,21 +66,33 @@ def onnx_from_model(
                 module,
                 tuple(inputs),
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=TORCH_OPSET,
                 input_names=names,
                 output_names=["score", "heatmap", "latent"],
                 dynamic_shapes=dynamic,
                 verbose=False,
             )
+        assert program is not None
+        return bytes(_portable(program.model_proto).SerializeToString())
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise ModelError(f"torch could not export the scoring graph ({error})") from error
-    assert program is not None
-    graph = program.model_proto
+
+
+def _portable(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in opset `OPSET`, without the traces of the machine it was made on."""
     for node in graph.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
+        if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum":
+            # Says what empty axes mean; the converter would hand it on to operators that never knew it.
+            kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    graph = onnx.version_converter.convert_version(graph, OPSET)
+    graph.ir_version = IR_VERSION
+    name_layers(graph)
     onnx.checker.check_model(graph, full_check=True)
-    return bytes(graph.SerializeToString())
+    return graph
 
 
 @contextlib.contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,14 @@ from edgevad.spec import InputSpec, MotionSpec
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything imports torch: a second thread makes tiny networks slower, on busy cores many times so."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever is active or trusted on the developer's own machine does not matter to a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEVAD_HOME", str(tmp_path_factory.mktemp("no-home") / "home"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +66,51 @@ def edgevad_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("EDGEVAD_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch, edgevad_home: Path) -> Iterator[Any]:
+    """A machine with a GPU and TensorRT 10.3, both of them made of numpy (see fake_gpu/), and an empty home.
+
+    In this process and in those it starts `tensorrt` and `pycuda` are the fakes; looking for the machine is not done.
+    """
+    from fake_gpu.cuda import GPU, Library
+    from fake_gpu.obtain import ORIN
+
+    tests = Path(__file__).parent
+    site = tests / "fake_gpu" / "site"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (site, tests))))
+    for name in [name for name in os.environ if name.startswith("FAKE_TENSORRT")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("EDGEVAD_DLA_CORE", raising=False)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr("edgevad.runtime.engines.cuda_driver._load", lambda: Library(GPU))
+    monkeypatch.setattr("edgevad.runtime.engines.obtaining.find_machine", lambda: ORIN)
+    GPU.reset()
+    fakes = ("tensorrt", "pycuda", "pycuda.driver", "fake_gpu.pycuda_driver")
+    for name in fakes:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield GPU
+    for name in fakes:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def current_context(fake_gpu: Any) -> Iterator[None]:
+    """A CUDA context of the fake GPU in the test's own thread."""
+    fake_gpu.push(object())
+    yield
+    fake_gpu.pop()
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A model folder with its drive beside it (see trained.py). Copy it before changing it.
+
+    The same weights are exported to ONNX once: torch takes seconds for that.
+    """
+    from trained import export_once, write_trained
+
+    with pytest.MonkeyPatch.context() as patch:
+        export_once(patch)
+        yield write_trained(tmp_path_factory.mktemp("trained"))

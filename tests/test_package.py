@@ -93,3 +93,13 @@ def test_every_error_is_ours_and_says_where_and_how() -> None:
 
 def test_messages_are_one_line() -> None:
     assert "\n" not in str(errors.SourceError("two\nlines", fix="and\n  more"))
+
+
+@pytest.mark.parametrize("first", ["from edgevad.export.onnx_from_model import OPSET", "import edgevad.export"])
+def test_a_verb_is_a_function_whoever_imported_its_module_first(first: str) -> None:
+    code = f"{first}\nfrom edgevad.export import onnx_from_model\nassert callable(onnx_from_model), onnx_from_model"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_importing_export_loads_no_torch() -> None:
+    assert "torch" not in loaded_after("import edgevad.export")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +21,7 @@ from edgevad.runtime.preprocess import Preprocessor
 from edgevad.runtime.window import WindowSpec
 from edgevad.sources import Frame
 from edgevad.spec import InputSpec
+from edgevad.targets import load_target
 
 GRAY = 0.4
 FPS_HZ = 10.0
@@ -102,16 +106,36 @@ def write_tiny_bundle(path: Path, spec: InputSpec) -> Bundle:
     return write_bundle(
         path,
         name="tiny",
-        target="cpu",
+        target=load_target("cpu"),
+        backend="onnxruntime",
         precision="fp32",
+        graphs={"fp32": graph},
         input=spec,
         score="patch",
         calibration=calibrate(score, stamps, segments, WINDOW, 1.0, parts=("patch",)),
         provenance={"seed": 1},
-        onnx_bytes=graph,
         selftest={**selftest, "score": score[:4]},
+        selftest_rtol=1e-3,
         scores={"score": score, "timestamp_ns": stamps, "segment": segments},
     )
+
+
+def file_entry(data: bytes) -> dict[str, Any]:
+    """What a manifest says of a file with these bytes."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def put_file(folder: Path, name: str, data: bytes) -> None:
+    """Replace or add a file of the bundle in `folder`, and let its manifest vouch for it."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    edit_manifest(folder, files={**manifest["files"], name: file_entry(data)})
+
+
+def edit_manifest(folder: Path, **changes: Any) -> None:
+    """Give fields of the manifest in `folder` other values."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def write_tiny_video(path: Path, count: int, *, anomalies: range = range(0), seed: int = 2) -> Path:

@@ -1,19 +1,27 @@
-"""A bundle: everything a device needs to score frames, in one folder that proves it arrived whole."""
+"""A bundle: everything a device needs to score frames, in one folder or file that proves it arrived whole."""
 
 from __future__ import annotations
 
-from edgevad.bundle.bundle import Bundle, TrainingScores, write_bundle
-from edgevad.bundle.manifest import Calibration, Manifest, read_manifest
-from edgevad.bundle.slots import activate, active_bundle, home_directory
+from edgevad.bundle.archive import ARCHIVE_SUFFIX
+from edgevad.bundle.bundle import Bundle, TrainingScores
+from edgevad.bundle.home import home_directory
+from edgevad.bundle.manifest import Calibration, Manifest
+from edgevad.bundle.slots import activate, active_bundle
+from edgevad.bundle.trust import ANYBODY, TrustStore
+from edgevad.bundle.writing import pack_bundle, sign_bundle, write_bundle
 
 __all__ = [
+    "ANYBODY",
+    "ARCHIVE_SUFFIX",
     "Bundle",
     "Calibration",
     "Manifest",
     "TrainingScores",
+    "TrustStore",
     "activate",
     "active_bundle",
     "home_directory",
-    "read_manifest",
+    "pack_bundle",
+    "sign_bundle",
     "write_bundle",
 ]

@@ -1,34 +1,32 @@
 """The two places a bundle can be active in, so that there is always a way back.
 
 $EDGEVAD_HOME (default ~/.local/share/edgevad)
-├── slots/a, slots/b     whole bundles
-└── current              symbolic link to one of them, swapped in one step
+├── slots/a, slots/b     whole bundles, as folders
+├── current              symbolic link to one of them, swapped in one step
+└── trust/*.pem          whose bundles this device runs (see trust.py)
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgevad._files import atomic_directory, input_errors, output_errors
 from edgevad.bundle.bundle import Bundle
-from edgevad.bundle.manifest import MANIFEST_NAME
+from edgevad.bundle.home import home_directory
 from edgevad.errors import BundleError, OutputError
+
+if TYPE_CHECKING:
+    from edgevad.runtime.engines.options import BuildProgress
 
 __all__ = ["activate", "active_bundle", "home_directory"]
 
 _SLOTS = ("a", "b")
-
-
-def home_directory() -> Path:
-    """$EDGEVAD_HOME, or ~/.local/share/edgevad."""
-    home = os.environ.get("EDGEVAD_HOME")
-    return Path(home).expanduser() if home else Path.home() / ".local" / "share" / "edgevad"
 
 
 def active_bundle() -> Path:
@@ -43,13 +41,17 @@ def active_bundle() -> Path:
     return slot
 
 
-def activate(path: str | PathLike[str]) -> Bundle:
-    """Copy the bundle at `path` into the slot that is not in use, let it prove itself there, then swap.
+def activate(path: str | PathLike[str], *, on_build: BuildProgress | None = None) -> Bundle:
+    """Copy the bundle at `path`, folder or file, into the slot that is not in use, let it prove itself, then swap.
 
-    The proof: checksums match, the inference engine loads it, and its self-test gives the scores it was exported with.
-    Where any of that fails, both slots and `current` stay as they were.
+    The proof: somebody whom this device trusts signed it, where it trusts anybody; checksums match; the inference
+    engine loads it; and its self-test gives the scores it was exported with. Where any of that fails, both slots and
+    `current` stay as they were. What can be refused without an engine is refused before a byte is written.
+
+    `on_build` is told what is done where an engine has to be built first.
 
     Raises:
+        SignatureError: this device runs signed bundles only, and this is not one of them.
         BundleError: the bundle is broken, or its self-test gives other scores on this machine.
         BackendError: the inference engine refuses it.
         OutputError: the home folder cannot be written, or another activation is under way.
@@ -58,6 +60,7 @@ def activate(path: str | PathLike[str]) -> Bundle:
     from edgevad.runtime.selftest import self_test
 
     source = Bundle.open(path)
+    source.check()
     home = home_directory()
     with output_errors(home / "slots"):
         (home / "slots").mkdir(parents=True, exist_ok=True)
@@ -66,12 +69,11 @@ def activate(path: str | PathLike[str]) -> Bundle:
         free = next(name for name in _SLOTS if current is None or current.name != name)
         slot = home / "slots" / free
         with atomic_directory(slot) as staged:
-            for name in (MANIFEST_NAME, *source.manifest.files):
-                (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source.path / name, staged / name)
-            self_test(Bundle.open(staged))
+            for name, data in source.files().items():
+                (staged / name).write_bytes(data)
+            self_test(Bundle.open(staged), on_build=on_build)
         _point(home / "current", Path("slots") / free)
-    return Bundle.open(slot, verify=False)
+    return Bundle.open(slot)
 
 
 def _current_slot(home: Path) -> Path | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlarmsPerHour",
+    "BackendName",
     "FpsHz",
     "IncludeDeleted",
     "Json",
@@ -67,6 +68,12 @@ NewThreshold = Annotated[
 LayoutName = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--layout", help="How the data set is laid out, see docs/datasets.md.", show_default="recognised"),
+]
+BackendName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--backend", help="Engine that runs a bundle: onnxruntime, openvino or tensorrt.", show_default="the bundle's"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 

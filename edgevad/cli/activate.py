@@ -20,14 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def activate(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder made by edgevad export.", show_default=False)
+        Path,
+        typer.Argument(metavar="BUNDLE", help="Folder or .edgevad file made by edgevad export.", show_default=False),
     ],
     json_output: Json = False,
 ) -> None:
     """Make BUNDLE the active one, after it has proved itself on this machine; the old one stays until then."""
     from edgevad.bundle import activate as activate_bundle
+    from edgevad.report.build_progress import build_progress
 
-    active = activate_bundle(bundle)
+    with build_progress() as on_build:
+        active = activate_bundle(bundle, on_build=on_build)
     manifest = active.manifest
     if json_output:
         print(json.dumps({"name": manifest.name, "target": manifest.target, "path": str(active.path)}))

@@ -13,7 +13,20 @@ from edgevad.errors import EdgevadError
 __all__ = ["build_app", "main"]
 
 # In the order of a first day with edgevad; each module offers `register(app)`.
-COMMANDS = ("demo", "synth", "train", "export", "run", "evaluate", "activate", "inspect", "dataset")
+COMMANDS = (
+    "demo",
+    "synth",
+    "train",
+    "export",
+    "targets",
+    "bundle",
+    "run",
+    "evaluate",
+    "activate",
+    "build",
+    "inspect",
+    "dataset",
+)
 
 
 def _version(show: bool) -> None:

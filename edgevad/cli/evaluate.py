@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edgevad.cli._options import (
+    BackendName,
     FpsHz,
     IncludeDeleted,
     Json,
@@ -42,7 +43,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="MODEL|BUNDLE",
-            help="Folder made by edgevad train or edgevad export.",
+            help="Folder made by edgevad train, folder or .edgevad file made by edgevad export.",
             show_default=False,
         ),
     ],
@@ -66,6 +67,7 @@ def evaluate(
     window_s: NewWindowLength = None,
     alarms_per_hour: NewAlarmsPerHour = None,
     threshold: NewThreshold = None,
+    backend: BackendName = None,
     fps_hz: FpsHz = None,
     include_deleted: IncludeDeleted = False,
     json_output: Json = False,
@@ -92,7 +94,8 @@ def evaluate(
         if out is not None:
             require_matplotlib()
             writable_directory(out)
-        scorer = recalibrated(stack.enter_context(open_scorer(model)), window, window_s, alarms_per_hour, threshold)
+        opened = stack.enter_context(open_scorer(model, backend=backend))
+        scorer = recalibrated(opened, window, window_s, alarms_per_hour, threshold)
         on_frame = stack.enter_context(frame_progress("scoring", source.frame_count_hint))
         evaluation = evaluate_scorer(scorer, source, truth, on_frame=on_frame)
     if threshold is not None:

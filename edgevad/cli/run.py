@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from edgevad.cli._options import (
+    BackendName,
     FpsHz,
     IncludeDeleted,
     NewAlarmsPerHour,
@@ -45,7 +46,8 @@ def run(
         ),
     ] = None,
     bundle: Annotated[
-        Optional[Path], typer.Option(help="Folder made by edgevad export.", show_default="the active one")
+        Optional[Path],
+        typer.Option(help="Folder or .edgevad file made by edgevad export.", show_default="the active one"),
     ] = None,
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for frames.jsonl, events.jsonl, summary.json.", show_default=False)
@@ -57,6 +59,7 @@ def run(
     window_s: NewWindowLength = None,
     alarms_per_hour: NewAlarmsPerHour = None,
     threshold: NewThreshold = None,
+    backend: BackendName = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of one inference.", show_default="1")] = None,
     max_frames: Annotated[
         Optional[int], typer.Option(min=1, help="Stop after this many frames.", show_default=False)
@@ -69,6 +72,7 @@ def run(
     from edgevad._allocator import keep_freed_memory
     from edgevad.bundle import active_bundle
     from edgevad.errors import OptionError
+    from edgevad.report.build_progress import build_progress
     from edgevad.runtime.pipeline import Pipeline
     from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import run_session
@@ -80,7 +84,10 @@ def run(
     if (camera is None) == (not sources):
         raise OptionError("exactly one of --camera and --source is needed", fix="For example: edgevad run --camera 0")
     with ExitStack() as stack:
-        scorer = stack.enter_context(Scorer.from_bundle(active_bundle() if bundle is None else bundle, threads=threads))
+        chosen = active_bundle() if bundle is None else bundle
+        with build_progress(quiet=quiet) as on_build:
+            opened_scorer = Scorer.from_bundle(chosen, backend=backend, threads=threads, on_build=on_build)
+            scorer = stack.enter_context(opened_scorer)
         scorer = recalibrated(scorer, window, window_s, alarms_per_hour, threshold)
         # One source is passed as it is: a list of one is a chain, and a camera cannot be in a chain.
         spec = camera if camera is not None else sources[0] if len(sources) == 1 else sources

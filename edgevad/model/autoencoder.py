@@ -36,7 +36,8 @@ class Representation(nn.Module):
         channels = []
         if self.config.appearance != "none":
             # Channels first at once: broadcasting over a last dimension of 3 took ONNX Runtime 40 % of a frame.
-            image = frames.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+            # Floats before that: TensorRT takes uint8 as an input of the graph and nowhere else.
+            image = frames.float().permute(0, 3, 1, 2)  # (N, 3, H, W)
             if self.config.appearance == "color":
                 image = image / 255.0
             else:

@@ -75,4 +75,5 @@ def scorer_from_model(path: str | PathLike[str]) -> Scorer:
         folder.read_calibration(),
         TorchBackend(module, folder.read_bank() if module.memory is not None else None),
         folder.read_scores,
+        "torch, fp32",
     )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgevad.model.autoencoder import Autoencoder, Representation
 from edgevad.model.config import ModelConfig
-from edgevad.model.memory import RecurrenceMemory, channel_mean
+from edgevad.model.memory import RecurrenceMemory, cell_means, channel_mean
 
 __all__ = ["ScoringModule", "local_errors", "motion_errors", "pearson_distance"]
 
@@ -73,13 +73,13 @@ class ScoringModule(nn.Module):
 def local_errors(x: Tensor, reconstruction: Tensor, cell_px: int) -> Tensor:
     """Mean squared error over cells of cell_px, half a cell apart: (N, C, H, W) twice -> (N, h, w)."""
     error = channel_mean((x - reconstruction).square(), dim=1).unsqueeze(1)  # (N, 1, H, W)
-    return F.avg_pool2d(error, cell_px, stride=cell_px // 2).squeeze(1)
+    return cell_means(error, cell_px).squeeze(1)
 
 
 def motion_errors(deviation: Tensor, cell_px: int) -> tuple[Tensor, Tensor]:
     """Mean squared deviation of motion (N, H, W, M) over cells of cell_px and of twice that, half a cell apart."""
     squared = channel_mean(deviation.square(), dim=3).unsqueeze(1)  # (N, 1, H, W)
-    fine = F.avg_pool2d(squared, cell_px, stride=cell_px // 2)
+    fine = cell_means(squared, cell_px)
     coarse = F.avg_pool2d(squared, min(2 * cell_px, squared.shape[-1]), stride=cell_px)
     return fine.squeeze(1), coarse.squeeze(1)
 

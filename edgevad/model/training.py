@@ -157,6 +157,7 @@ class Training:
             "frames": len(cache),
             "skipped": cache.skipped,
             "duration_s": round(cache.duration_s, 3),
+            "data_fingerprint": cache.fingerprint,
             "device": str(trainer.device),
             "camera": cache.camera.to_json(),
             "motion": self.recipe.model.motion,

@@ -167,6 +167,8 @@ def summary_table(summary: RunSummary, files: list[str]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("bundle", Text(summary.bundle))
+    if summary.engine:
+        table.add_row("engine", Text(summary.engine))
     table.add_row("source", Text(", ".join(summary.sources)))
     lost = f"; {summary.skipped} skipped" if summary.skipped else ""
     lost += f"; {summary.dropped} dropped" if summary.dropped else ""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgevad.bundle.bundle import Bundle, TrainingScores
 from edgevad.bundle.manifest import Calibration
@@ -14,6 +15,9 @@ from edgevad.errors import OptionError
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.window import WindowSpec
 from edgevad.spec import InputSpec
+
+if TYPE_CHECKING:
+    from edgevad.runtime.engines.options import BuildProgress
 
 __all__ = ["Scorer"]
 
@@ -29,6 +33,7 @@ class Scorer:
         calibration: window, statistics and threshold.
         backend: the inference engine.
         training_scores: reads the frame scores of the training recording.
+        engine: the backend's name and the graph's precision, for people: "onnxruntime, int8".
     """
 
     name: str
@@ -37,27 +42,49 @@ class Scorer:
     calibration: Calibration
     backend: Backend
     training_scores: Callable[[], TrainingScores]
+    engine: str = ""
 
     @classmethod
     def from_bundle(
-        cls, bundle: Bundle | str | PathLike[str], *, backend: str | None = None, threads: int | None = None
+        cls,
+        bundle: Bundle | str | PathLike[str],
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        on_build: BuildProgress | None = None,
     ) -> Scorer:
-        """Open a bundle (unless it is open already) and load its graph into an inference engine.
+        """Open a bundle (unless it is open already), load its graph into an inference engine and let that prove itself.
 
-        `backend` and `threads` as for `open_backend`.
+        `backend`, `threads` and `on_build` as for `open_backend`. The proof, a few frames of the self-test in this very
+        engine, is left out where `bundle` is open and has passed its self-test in such an engine already.
 
         Raises:
             OptionError: there is no such backend.
-            BundleError: the bundle is missing or broken.
+            BundleError: the bundle is missing or broken, or its self-test gives other scores in this engine.
             BackendError: the engine refuses the graph.
         """
         from edgevad.runtime.backends.opening import open_backend
+        from edgevad.runtime.selftest import QUICK_FRAMES, prove
 
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = opened.manifest
-        engine = open_backend(opened, backend, threads=threads)
+        engine = open_backend(opened, backend, threads=threads, on_build=on_build)
+        name = manifest.backend if backend is None else backend
+        if name not in opened.proved:
+            try:
+                prove(opened, engine, frames=QUICK_FRAMES)
+            except BaseException:
+                engine.close()
+                raise
+            opened.proved.add(name)
         return cls(
-            manifest.name, str(opened.path), manifest.input, manifest.calibration, engine, opened.training_scores
+            manifest.name,
+            str(opened.path),
+            manifest.input,
+            manifest.calibration,
+            engine,
+            opened.training_scores,
+            f"{name}, {manifest.precision}",
         )
 
     def recalibrated(

@@ -35,6 +35,7 @@ class RunSummary:
         duration_s: recorded time, gaps left out.
         elapsed_s: how long the run took.
         event_count: events; the latest 1000 of them are in `events`.
+        engine: what scored: backend and precision.
         interrupted: somebody ended the run before its source did.
         error: what ended the run before its time, None where nothing did.
     """
@@ -53,6 +54,7 @@ class RunSummary:
     event_count: int = 0
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    engine: str = ""
     interrupted: bool = False
     error: str | None = None
 
@@ -68,6 +70,7 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         return {
             "bundle": self.bundle,
+            "engine": self.engine,
             "sources": list(self.sources),
             "frames": self.frames,
             "scored": self.scored,
@@ -101,8 +104,9 @@ def run_session(
     far, before the error goes on.
     `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
+    scorer = pipeline.scorer
     summary = RunSummary(
-        pipeline.scorer.path, tuple(sources), pipeline.hysteresis.threshold, alarms_per_hour=alarms_per_hour
+        scorer.path, tuple(sources), pipeline.hysteresis.threshold, alarms_per_hour, engine=scorer.engine
     )
     started_s = time.monotonic()
     try:

@@ -34,6 +34,16 @@ def test_trainer_benchmark_times_trainer_bare_loop_and_entropy() -> None:
     assert "entropy term, share of a step, batch 64" in rows
 
 
+def test_precision_benchmark_times_every_engine_and_weighs_every_graph() -> None:
+    rows = figures("benchmarks.precision", "--only", "nano", "--frames", "150", "--repeats", "2")
+    for engine in ("ONNX Runtime", "OpenVINO"):
+        for graph in ("fp32", "int8", "int8 placed for TensorRT"):
+            assert rows[f"nano: {engine}, {graph}"]["repeats"] == 2
+            assert rows[f"nano: {engine}, {graph}"]["min"] > 0
+    assert rows["nano: file, int8 placed for onnxruntime, share of fp32"]["median"] < 0.3
+    assert 0.5 < rows["nano: file, fp16, share of fp32"]["median"] < 0.9
+
+
 def test_an_unusable_source_is_one_line_and_exit_2() -> None:
     ended = python("-m", "benchmarks.trainer", "--source", "/nowhere/at/all.mp4")
     assert ended.returncode == 2

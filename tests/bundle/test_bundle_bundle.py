@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import shutil
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import file_entry, put_file
 
 from edgevad.bundle import Bundle, write_bundle
 from edgevad.errors import BundleError, ChecksumMismatchError, ManifestError
@@ -70,11 +70,12 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_refused(copy: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 99}, "schema 99"),
-        ({"schema_version": 1}, "schema 1; expected schema version 2"),
+        ({"schema_version": 99}, "schema 99, made by a newer edgevad; expected schema version 3. Update edgevad here"),
+        ({"schema_version": 2}, "schema 2, of an older edgevad; expected schema version 3. Export the bundle again"),
+        ({"schema_version": "3"}, "states no schema version; expected schema version 3"),
+        ({"schema_version": True}, "states no schema version"),
         ({"calibration": {"threshold": "x"}}, "lacks the field|does not hold together"),
         ({"input": {"height_px": 32, "width_px": 32, "color_order": "bgr", "motion": None}}, "lacks the field 'bank'"),
-        ({"files": {"../model.onnx": "0"}}, "out of the bundle"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_one_error(copy: Path, change: dict[str, object], message: str) -> None:
@@ -105,14 +106,16 @@ def rewrite(bundle: Bundle, path: Path, **changes: Any) -> Bundle:
     manifest = bundle.manifest
     fields: dict[str, Any] = {
         "name": manifest.name,
-        "target": manifest.target,
+        "target": manifest.device(),
+        "backend": manifest.backend,
         "precision": manifest.precision,
+        "graphs": {precision: bundle.graph(precision) for precision in manifest.graphs},
         "input": manifest.input,
         "score": manifest.score,
         "calibration": manifest.calibration,
         "provenance": {},
-        "onnx_bytes": bundle.model_path.read_bytes(),
         "selftest": bundle.selftest(),
+        "selftest_rtol": manifest.selftest_rtol,
         "scores": bundle.training_scores().arrays(),
     }
     return write_bundle(path, **{**fields, **changes})
@@ -136,7 +139,7 @@ def put_bank(bundle: Path, content: np.ndarray | bytes | None, *, listed: bool =
     if not listed:
         del manifest["files"]["bank.npy"]
     elif content is not None:
-        manifest["files"]["bank.npy"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        manifest["files"]["bank.npy"] = file_entry(path.read_bytes())
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -225,9 +228,11 @@ def test_training_scores_of_other_parts_are_refused(copy: Path, score: np.ndarra
 
 
 def test_pickled_arrays_are_refused(copy: Path) -> None:
-    np.savez(copy / "scores.npz", score=np.array([{}], dtype=object), timestamp_ns=np.zeros(1), segment=np.zeros(1))
+    buffer = io.BytesIO()
+    np.savez(buffer, score=np.array([{}], dtype=object), timestamp_ns=np.zeros(1), segment=np.zeros(1))
+    put_file(copy, "scores.npz", buffer.getvalue())
     with pytest.raises(BundleError, match=r"scores\.npz: the arrays cannot be read"):
-        Bundle.open(copy, verify=False).training_scores()
+        Bundle.open(copy).training_scores()
 
 
 @pytest.mark.parametrize(
@@ -251,11 +256,6 @@ def test_a_bundle_that_does_not_hold_together_is_not_written(
 def test_a_name_that_cannot_be_looked_at_is_one_error(copy: Path) -> None:
     with pytest.raises(BundleError, match=r"x: cannot be read \(File name too long\)"):
         Bundle.open(copy / ("x" * 300))
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"]["y" * 300] = "0"
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"y: cannot be read"):
-        Bundle.open(copy)
 
 
 def test_a_folder_that_may_not_be_searched_is_one_error(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

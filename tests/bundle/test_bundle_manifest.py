@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgevad.bundle.manifest import Calibration, PartCalibration
-from edgevad.errors import OptionError
+from edgevad.bundle.manifest import Calibration, PartCalibration, parse_manifest
+from edgevad.errors import ManifestError, OptionError
 from edgevad.runtime.window import WindowSpec
 from edgevad.spec import InputSpec, MotionSpec
 
@@ -173,3 +174,89 @@ def test_parts_out_of_range_or_with_foreign_names_are_refused(change: dict[str, 
 
 def test_a_huge_threshold_is_a_level_that_nothing_reaches() -> None:
     assert CALIBRATION.alarm_levels(1e200) == [math.inf] * 3
+
+
+@pytest.fixture
+def value(tiny_bundle: Path) -> dict[str, Any]:
+    """The tiny bundle's manifest."""
+    found: dict[str, Any] = json.loads((tiny_bundle / "manifest.json").read_text())
+    return found
+
+
+def test_a_manifest_survives_its_own_json(value: dict[str, Any], tmp_path: Path) -> None:
+    manifest = parse_manifest(json.dumps(value).encode(), tmp_path)
+    assert json.loads(json.dumps(manifest.to_json())) == value
+    assert parse_manifest(json.dumps(manifest.to_json()).encode(), tmp_path) == manifest
+
+
+def nested(depth: int) -> Any:
+    inner: Any = 0
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "\x1b[31mred"}, "its name is no line"),
+        ({"name": 5}, "its name is no line"),
+        ({"name": "x" * 201}, "its name is no line of up to 200 characters"),
+        ({"created": "\ud800"}, "its created is no line"),
+        ({"target": "other"}, "it is for target other and brings another's profile"),
+        ({"profile": {}}, "lacks the field|does not hold together"),
+        ({"profile": None}, "its profile is no object"),
+        ({"backend": ["onnxruntime"]}, "its backend is"),
+        ({"graphs": {"fp32": "selftest.npz"}}, "its graph of precision 'fp32' is 'selftest.npz'"),
+        ({"graphs": {"fp32": "model.onnx", "fp8": "model.fp8.onnx"}}, "its graph of precision 'fp8'"),
+        ({"graphs": {"fp32": "model.onnx", "int8": "model.int8.onnx"}}, r"does not list model\.int8\.onnx among"),
+        ({"selftest_rtol": "many"}, "does not hold together"),
+        ({"guard": []}, "its guard is no object"),
+        ({"provenance": nested(14)}, "its provenance is no object"),
+        ({"provenance": {"x": nested(20)}}, "nested deeper than 16 levels"),
+        ({"files": []}, "does not hold together"),
+        ({"files": {"model.onnx": "0" * 64}}, "does not hold together"),
+        ({"files": {"model.onnx": {"sha256": "0" * 64}}}, "lacks the field 'bytes'"),
+        ({"files": {"model.onnx": {"sha256": "Z" * 64, "bytes": 1}}}, "the checksum of 'model.onnx' is no SHA-256"),
+        ({"input": {**InputSpec(32, 32).to_json(), "height_px": 1e999}}, "cannot be read .Infinity"),
+        ({"input": InputSpec(10**9, 32).to_json()}, "is larger than 8192 a side"),
+        ({"input": InputSpec(32, 32, MotionSpec("flow", (10**9,))).to_json()}, "looks back more than"),
+        ({"input": InputSpec(32, 32, MotionSpec("flow", (5,) * 99)).to_json()}, "looks back more than"),
+    ],
+)
+def test_a_manifest_with_a_field_that_cannot_be_is_one_error(
+    value: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ManifestError, match=message) as caught:
+        parse_manifest(json.dumps({**value, **change}).encode(), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["graphs", "profile", "backend", "selftest_rtol", "guard", "files", "provenance"])
+def test_a_manifest_lacks_nothing(value: dict[str, Any], tmp_path: Path, name: str) -> None:
+    del value[name]
+    with pytest.raises(ManifestError, match=f"lacks the field '{name}'"):
+        parse_manifest(json.dumps(value).encode(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "cannot be read"),
+        (b"{", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"[" * 200_000, "nested too deep"),
+        (b'{"a":' * 100_000, "nested too deep"),
+        (b"[" * 100 + b"]" * 100, "nested deeper than 16 levels"),
+        (b'{"schema_version": 3, "schema_version": 3}', "a key is there twice"),
+        (b'{"schema_version": NaN}', "NaN is not JSON"),
+        (b'{"schema_version": ' + b"9" * 5000 + b"}", "cannot be read|made by a newer edgevad"),
+        (b" " * ((1 << 20) + 1), r"the manifest has 1048577 bytes; expected at most 1048576"),
+        (b"null", "states no schema version"),
+    ],
+)
+def test_what_is_no_manifest_is_one_error(tmp_path: Path, text: bytes, message: str) -> None:
+    with pytest.raises(ManifestError, match=message) as caught:
+        parse_manifest(text, tmp_path)
+    assert len(str(caught.value)) < 600

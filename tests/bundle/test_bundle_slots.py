@@ -1,25 +1,22 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from tiny import put_file
 
-from edgevad._files import sha256_of
-from edgevad.bundle import Bundle, activate, active_bundle
+from edgevad.bundle import Bundle, activate, active_bundle, pack_bundle
 from edgevad.errors import BackendError, BundleError, ChecksumMismatchError, OutputError
 
 
 def changed(bundle: Path, to: Path, name: str, data: bytes) -> Path:
     """A copy of `bundle` with another file `name`, and a manifest that vouches for it."""
     copy = Path(shutil.copytree(bundle, to))
-    (copy / name).write_bytes(data)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"][name] = sha256_of(copy / name)
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    put_file(copy, name, data)
     return copy
 
 
@@ -73,10 +70,31 @@ def test_a_bundle_that_fails_its_selftest_changes_nothing(
 
 
 def test_a_graph_that_the_engine_refuses_changes_nothing(edgevad_home: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    # Correct as a file, and of an operator that no version of ONNX ever had.
+    graph = onnx.load_from_string((tiny_bundle / "model.onnx").read_bytes())
+    graph.graph.node[0].op_type = "Blast"
     with pytest.raises(BackendError, match="refuses the graph"):
-        activate(changed(tiny_bundle, tmp_path / "wrong", "model.onnx", b"not a graph"))
+        activate(changed(tiny_bundle, tmp_path / "wrong", "model.onnx", graph.SerializeToString()))
     with pytest.raises(BundleError, match="no bundle is active"):
         active_bundle()
+
+
+def test_what_is_no_graph_is_refused_before_anything_is_copied(
+    edgevad_home: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match=r"model\.onnx: is no ONNX graph"):
+        activate(changed(tiny_bundle, tmp_path / "wrong", "model.onnx", b"not a graph"))
+    assert not edgevad_home.exists()
+
+
+def test_a_file_is_expanded_into_the_slot(edgevad_home: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    packed = pack_bundle(tiny_bundle, tmp_path / "tiny.edgevad")
+    active = activate(packed.path)
+    assert active.path == edgevad_home / "slots" / "a"
+    assert active.digest == packed.digest == Bundle.open(tiny_bundle).digest
+    assert {path.name: path.read_bytes() for path in active.path.iterdir()} == {
+        path.name: path.read_bytes() for path in tiny_bundle.iterdir()
+    }
 
 
 def test_a_damaged_bundle_is_refused_before_anything_is_copied(

@@ -32,4 +32,5 @@ def test_no_bundle_is_one_line(
 ) -> None:
     assert activate(monkeypatch, str(tmp_path / "none")) == 2
     err = capsys.readouterr().err
-    assert err == f"edgevad: {tmp_path}/none: no bundle there; expected a folder made by edgevad export\n"
+    expected = "no bundle there; expected the folder or the .edgevad file made by edgevad export"
+    assert err == f"edgevad: {tmp_path}/none: {expected}\n"

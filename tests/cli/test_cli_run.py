@@ -41,6 +41,22 @@ def refused(outcome: tuple[int, str, str], *parts: str) -> None:
         assert part in err
 
 
+def test_the_backend_that_was_named_scores(run, tiny_bundle: Path, tiny_video: Path) -> None:  # type: ignore[no-untyped-def]
+    arguments = ("--source", tiny_video, "--bundle", tiny_bundle, "--quiet")
+    summaries = {}
+    for backend in ("onnxruntime", "openvino"):
+        code, stdout, stderr = run(*arguments, "--backend", backend, "--json")
+        assert (code, stderr) == (0, "")
+        summaries[backend] = json.loads(stdout)
+        assert summaries[backend]["engine"] == f"{backend}, fp32"
+    one, other = ([(e["start_frame"], e["end_frame"]) for e in s["events"]] for s in summaries.values())
+    assert one == other
+    assert len(one) == 1
+    code, stdout, _ = run(*arguments)
+    assert "onnxruntime, fp32" in stdout  # the bundle's own, in the table
+    refused(run(*arguments, "--backend", "abacus"), "abacus", "onnxruntime, openvino")
+
+
 def test_a_video_end_to_end(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     out, save = tmp_path / "out", tmp_path / "annotated.mp4"
     code, stdout, stderr = run("--source", tiny_video, "--bundle", tiny_bundle, "--out", out, "--save", save, "--json")
@@ -249,7 +265,7 @@ def test_ctrl_c_ends_the_run_cleanly(tiny_bundle: Path, tiny_video: Path, tmp_pa
 def test_it_runs_with_the_base_install_alone(tiny_bundle: Path, tiny_video: Path) -> None:
     script = (
         "import sys\n"
-        "for name in ('torch', 'onnx', 'onnxscript', 'matplotlib', 'sklearn', 'safetensors', 'scipy'):\n"
+        "for name in ('torch', 'onnxscript', 'matplotlib', 'sklearn', 'safetensors', 'scipy', 'cryptography'):\n"
         "    sys.modules[name] = None\n"
         f"sys.argv = ['edgevad', 'run', '--source', {str(tiny_video)!r}, '--bundle', {str(tiny_bundle)!r},"
         " '--alarms-per-hour', '2', '--json']\n"

@@ -273,6 +273,20 @@ def test_what_is_neither_a_model_nor_a_bundle(tiny_bundle: Path, tmp_path: Path)
         open_scorer(tmp_path)
 
 
+def test_a_bundle_is_scored_by_the_backend_that_was_named_and_a_model_by_torch(
+    tiny_bundle: Path, tiny_video: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for backend in ("onnxruntime", "openvino"):
+        with open_scorer(tiny_bundle, backend=backend) as scorer, open_source(tiny_video) as source:
+            assert scorer.engine == f"{backend}, fp32"
+            found[backend] = evaluate(scorer, source, labels(square())).frames.frame_score
+    np.testing.assert_allclose(found["openvino"], found["onnxruntime"], atol=1e-4)  # deviates
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(OptionError, match="the backend openvino was named for a model, which torch scores"):
+        open_scorer(tmp_path, backend="openvino")
+
+
 def test_an_unreadable_recording_is_the_sources_error(tiny_bundle: Path, tmp_path: Path) -> None:
     for k in range(3):
         (tmp_path / f"{k}.png").write_bytes(b"no image")

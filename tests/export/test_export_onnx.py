@@ -112,6 +112,18 @@ def test_graph_keeps_to_the_contract() -> None:
     assert "ConvTranspose" not in {node.op_type for node in graph.graph.node}
 
 
+@pytest.mark.parametrize("config", VARIANTS, ids=lambda c: f"{c.appearance}-{c.motion}-{c.decoder}-{c.score}")
+def test_graph_has_no_form_that_a_tensorrt_in_the_field_refuses_or_misreads(config: ModelConfig) -> None:
+    graph = onnx.load_from_string(exported(config, batch=1))
+    assert (graph.opset_import[0].version, graph.ir_version) == (17, 8)
+    readers = [node for node in graph.graph.node if "frames" in node.input]
+    assert {node.op_type for node in readers} <= {"Cast"}  # uint8 is an input there, never a value inside
+    reductions = [node for node in graph.graph.node if node.op_type.startswith("Reduce")]
+    assert reductions
+    # TensorRT 8 ignores axes that come as an input, but for sums, and reduces over everything.
+    assert all(len(node.input) == 1 or node.op_type == "ReduceSum" for node in reductions)
+
+
 @pytest.mark.parametrize("batch", [1, None])
 def test_what_is_remembered_is_an_input_of_its_own_shape(batch: int | None) -> None:
     graph = onnx.load_from_string(onnx_from_model(module_of(MOVING), bank=bank_of(), batch=batch))

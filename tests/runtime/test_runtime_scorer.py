@@ -9,7 +9,6 @@ import pytest
 from edgevad.bundle import Bundle
 from edgevad.errors import BundleError, OptionError
 from edgevad.runtime.scorer import Scorer
-from edgevad.runtime.selftest import self_test
 from edgevad.runtime.window import WindowSpec
 
 
@@ -57,11 +56,6 @@ def test_a_threshold_is_taken_as_it_is(tiny_bundle: Path) -> None:
     assert scorer.calibration.threshold != 2.5
     with pytest.raises(OptionError, match="threshold nan"):
         scorer.recalibrated(threshold=float("nan"))
-
-
-@pytest.mark.parametrize("bundle", ["tiny_bundle", "tiny_motion_bundle"])
-def test_the_selftest_passes_where_the_bundle_was_made(bundle: str, request: pytest.FixtureRequest) -> None:
-    assert self_test(Bundle.open(request.getfixturevalue(bundle))) < 1e-5
 
 
 def test_no_bundle_no_scorer(tmp_path: Path) -> None:

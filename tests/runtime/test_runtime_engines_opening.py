@@ -1,0 +1,164 @@
+"""From a bundle to events, on the fake GPU: all of it but what only a GPU can do."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_gpu.bundles import BANK, write_engine_bundle
+from tiny import tiny_frames
+
+from edgevad.bundle import Bundle, activate
+from edgevad.errors import BundleError
+from edgevad.runtime.backends.opening import open_backend
+from edgevad.runtime.backends.tensorrt import TensorRtBackend
+from edgevad.runtime.engines.obtaining import engine_cache
+from edgevad.runtime.engines.options import BuildStep
+from edgevad.runtime.pipeline import Pipeline, Result
+from edgevad.runtime.scorer import Scorer
+from edgevad.sources import Source
+from edgevad.spec import InputSpec, MotionSpec
+
+
+class TinySource(Source):
+    def __init__(self) -> None:
+        super().__init__("tiny", kind="list")
+
+    def _frames(self) -> Any:
+        yield from tiny_frames(60, anomalies=range(30, 45), seed=5)
+
+
+def results(scorer: Scorer) -> list[Result]:
+    with TinySource() as source, Pipeline(scorer, source) as pipeline:
+        return list(pipeline)
+
+
+def same(found: list[Result], wanted: list[Result]) -> None:
+    assert len(found) == len(wanted) == 60
+    assert any(result.is_anomaly for result in wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.state, one.parts, one.anomaly_score) == (other.state, other.parts, other.anomaly_score)
+        np.testing.assert_array_equal(one.heatmap, other.heatmap)
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("spec", [InputSpec(32, 32), InputSpec(32, 32, MotionSpec("difference", (100,)), BANK)])
+def test_a_recording_scores_as_in_onnx_runtime(
+    fake_gpu: Any, tmp_path: Path, spec: InputSpec, batch: int, integrated: bool
+) -> None:
+    fake_gpu.reset(integrated=integrated)
+    bundle = write_engine_bundle(tmp_path / "bundle", spec, batch=batch)
+    with Scorer.from_bundle(bundle) as scorer:
+        assert isinstance(scorer.backend, TensorRtBackend)
+        found = results(scorer)
+    assert len(fake_gpu.threads) == 1
+    assert threading.get_ident() not in fake_gpu.threads
+    assert fake_gpu.memory == {}
+    if batch == 1:  # ONNX Runtime's backend takes whole batches only
+        with Scorer.from_bundle(bundle, backend="onnxruntime") as scorer:
+            same(found, results(scorer))
+    else:
+        single = write_engine_bundle(tmp_path / "single", spec)
+        with Scorer.from_bundle(single, backend="onnxruntime") as scorer:
+            assert [one.parts for one in found] == [one.parts for one in results(scorer)]
+
+
+def test_the_second_start_builds_nothing(fake_gpu: Any, tmp_path: Path) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle.edgevad")
+    for expected in (True, False):
+        steps: list[BuildStep] = []
+        Scorer.from_bundle(bundle.path, on_build=steps.append).close()
+        assert bool(steps) is expected
+
+
+def test_an_engine_that_runs_is_not_pruned_and_afterwards_it_is(fake_gpu: Any, tmp_path: Path) -> None:
+    backend = open_backend(write_engine_bundle(tmp_path / "bundle"))
+    assert engine_cache().prune(keep=0) == []
+    backend.close()
+    assert len(engine_cache().prune(keep=0)) == 1
+
+
+def test_an_engine_that_tensorrt_refuses_is_built_anew(
+    fake_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update that changed TensorRT and left its version number."""
+    bundle = write_engine_bundle(tmp_path / "bundle")
+    monkeypatch.setenv("FAKE_TENSORRT", "10.3.1")
+    open_backend_built_by(bundle, "10.3.1", monkeypatch).close()
+    monkeypatch.setenv("FAKE_TENSORRT", "10.3.0")
+    steps: list[BuildStep] = []
+    backend = open_backend(bundle, on_build=steps.append)
+    backend.close()
+    assert any("building the engine anew" in step.phase for step in steps)
+    assert any("Version tag does not match" in step.phase for step in steps)
+
+
+def open_backend_built_by(bundle: Bundle, version: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    import sys
+
+    sys.modules.pop("tensorrt", None)
+    backend = open_backend(bundle)
+    sys.modules.pop("tensorrt", None)
+    return backend
+
+
+def test_new_weights_that_score_wrong_are_not_run(
+    fake_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_backend(write_engine_bundle(tmp_path / "bundle")).close()
+    retrained = write_engine_bundle(tmp_path / "other", gray=0.55)
+    monkeypatch.setenv("FAKE_TENSORRT_FAILS", "wrong weights")
+    steps: list[BuildStep] = []
+    backend = open_backend(retrained, on_build=steps.append)
+    assert any("building the engine anew: self-test frame" in step.phase for step in steps)
+    arrays = retrained.selftest()
+    assert backend.score(arrays["frames"][:1], None).score == pytest.approx(arrays["score"][:1])
+    backend.close()
+    (entry,) = [one for one in engine_cache().entries() if one.key.bundle == retrained.digest]
+    assert entry.facts.made == "built"
+
+
+def test_what_is_not_kept_is_said(
+    fake_gpu: Any, tmp_path: Path, edgevad_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle")
+    edgevad_home.mkdir()
+    (edgevad_home / "engines").write_text("a file in the way")
+    open_backend(bundle).close()
+    assert "will be built again at the next start" in caplog.text
+
+
+def test_a_bundle_proves_itself_on_the_gpu_when_it_is_activated(fake_gpu: Any, tmp_path: Path) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle")
+    steps: list[BuildStep] = []
+    active = activate(bundle.path, on_build=steps.append)
+    assert steps
+    assert "enqueueV3" in fake_gpu.calls
+    fake_gpu.reset()
+    Scorer.from_bundle(active, on_build=steps.append).close()
+    assert "enqueueV3" in fake_gpu.calls
+
+
+def test_a_bundle_whose_engine_scores_otherwise_is_not_activated(
+    fake_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = write_engine_bundle(tmp_path / "fine")
+    activate(fine.path)
+    other = write_engine_bundle(tmp_path / "other", InputSpec(32, 36))
+    monkeypatch.setattr(TensorRtBackend, "score", scores_double(TensorRtBackend.score))
+    with pytest.raises(BundleError, match="self-test frame"):
+        activate(other.path)
+
+
+def scores_double(score: Any) -> Any:
+    from dataclasses import replace
+
+    def doubled(self: Any, frames: Any, motion: Any) -> Any:
+        found = score(self, frames, motion)
+        return replace(found, score=2 * found.score)
+
+    return doubled
