@@ -96,11 +96,13 @@ class Drives:
         sources: as they were named.
         cache: their frames, at most 10 a second.
         frame_index: (N,) int64, `Frame.index` of each of them.
+        frame_count: how far `Frame.index` counted in all, unreadable frames included.
     """
 
     sources: tuple[str, ...]
     cache: FrameCache
     frame_index: Indices
+    frame_count: int
 
 
 def read_drives(
@@ -109,18 +111,22 @@ def read_drives(
     directory: Path,
     *,
     fps_hz: float | None = None,
+    include_deleted: bool = False,
+    sample_fps_hz: float | None = SAMPLE_FPS_HZ,
     progress: Progress = ignore,
 ) -> Drives:
-    """Read recordings once, at most 10 frames a second, into a cache at `directory`.
+    """Read recordings once, at most `sample_fps_hz` frames a second, into a cache at `directory`.
+
+    `fps_hz` and `include_deleted` as for `open_source`.
 
     Raises:
         CalibrationError: a source is a camera, cannot be read, or holds no frame.
         OutputError: the disk is full.
     """
-    key = CacheKey(tuple(sources), spec, SAMPLE_FPS_HZ)
+    key = CacheKey(tuple(sources), spec, sample_fps_hz)
     seen_ns, seen_index = array("q"), array("q")
     try:
-        with open_source(list(sources), fps_hz=fps_hz) as source:
+        with open_source(list(sources), fps_hz=fps_hz, include_deleted=include_deleted) as source:
             if source.is_live:
                 raise CalibrationError(
                     "a camera or stream never ends", where=source.name, fix="Record it first, then give the recording"
@@ -134,6 +140,7 @@ def read_drives(
                     yield frame
 
             cache = FrameCache.build(directory, key, frames())
+            count = source.positions
     except (SourceError, TrainingError) as error:
         raise CalibrationError(
             error.what, where=error.where, expected=error.expected, fix="Give a drive that can be read with --calib"
@@ -143,7 +150,7 @@ def read_drives(
     for timestamp_ns in cache.timestamp_ns.tolist():
         position = seen_ns.index(timestamp_ns, position) + 1
         rows.append(seen_index[position - 1])
-    return Drives(tuple(sources), cache, np.array(rows, np.int64))
+    return Drives(tuple(sources), cache, np.array(rows, np.int64), count)
 
 
 def choose_frames(
@@ -169,14 +176,21 @@ def choose_frames(
     if len(pool) > POOL_FRAMES:
         pool = pool[np.linspace(0, len(pool) - 1, POOL_FRAMES).round().astype(np.int64)]
     picked, radius = farthest_points(_features(cache, found, pool), count)
+    # Judged by itself, as the quantised graph will be: the windows must begin and end at the same frames.
+    judged = judge(reference, cache, held_out, calibration)
+    if len(picked) < LEAST_CALIBRATION or np.ptp(judged.frame_score) <= 0:
+        raise CalibrationError(
+            f"{len(cache)} frames show {len(picked)} different normal views",
+            expected=f"at least {LEAST_CALIBRATION}, and scores that differ",
+            fix="Give drives in which the camera sees something, with --calib",
+        )
     return CalibrationFrames(
         chosen=np.sort(pool[picked]),
         held_out=held_out,
         pool=len(pool),
         left_out=int((~is_held_out & ~looks_normal).sum()),
         radius=radius,
-        # Judged by itself, as the quantised graph will be: the windows must begin and end at the same frames.
-        reference=judge(reference, cache, held_out, calibration),
+        reference=judged,
     )
 
 

@@ -100,8 +100,8 @@ def compare(
 ) -> Agreement:
     """Hold `other` against `reference`, two graphs' verdicts on the same N frames.
 
-    `network_parts` names the parts of the score that quantised layers change; the other parts are the same nodes in
-    both graphs, and reach the verdict through the anomaly score. `labels` (N,) holds levels: 2 anomaly, 1 ambiguous and
+    `network_parts` names the parts of the score that quantisation changes, which are ranked by themselves; the others
+    reach the verdict through frame scores and anomaly scores. `labels` (N,) holds levels: 2 anomaly, 1 ambiguous and
     left out, 0 else; with frames of one kind only they say nothing.
     """
     rank = {
@@ -161,9 +161,11 @@ def _heatmap_similarity(reference: Floats, other: Floats) -> float:
     if not np.isfinite(b).all():
         return 0.0
     a, b = a - a.mean(axis=2, keepdims=True), b - b.mean(axis=2, keepdims=True)
-    norm = np.sqrt((a * a).sum(axis=2) * (b * b).sum(axis=2))
-    flat = norm <= 0
-    same = np.where(flat, 1.0, (a * b).sum(axis=2) / np.where(flat, 1.0, norm))
+    squares = [(one * one).sum(axis=2) for one in (a, b)]
+    flat = [one <= 0 for one in squares]
+    norm = np.sqrt(squares[0] * squares[1])
+    # Two flat heatmaps point at the same, which is nothing; one of them has lost what the other points at.
+    same = np.where(flat[0] | flat[1], flat[0] & flat[1], (a * b).sum(axis=2) / np.where(norm > 0, norm, 1.0))
     return float(same.mean(axis=0).min())
 
 

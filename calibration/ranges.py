@@ -30,7 +30,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from edgevad._files import atomic_file
-from edgevad.errors import CalibrationError, OptionError
+from edgevad.errors import CalibrationError, OptionError, OutputError
 
 __all__ = ["Histogram", "RangeMethod", "collect_histograms", "histograms_of", "range_methods", "ranges_from"]
 
@@ -42,6 +42,8 @@ HALF_BINS = 2048
 # Levels on either side of zero.
 HALF_LEVELS = 127
 PERCENTILE = 99.98  # both ends together
+# A few hundred kilobytes each.
+KEPT_ENTRIES = 20
 MSE_SHARES = np.linspace(0.1, 1.0, 91)
 
 
@@ -105,24 +107,46 @@ def histograms_of(
     """`collect_histograms`, or what an earlier call with the same graph and frames left in the folder `cache`."""
     if cache is None:
         return collect_histograms(graph, tensors, batches)
-    digest = hashlib.sha256(graph)
-    digest.update("\n".join([str(HALF_BINS), *tensors]).encode())
-    for batch in batches:
-        for name in sorted(batch):
-            digest.update(np.ascontiguousarray(batch[name]).tobytes())
-    path = cache / f"{digest.hexdigest()}.npz"
+    path = cache / f"{_key(graph, tensors, batches)}.npz"
     kept = _read(path, tensors)
     if kept is None:
         kept = collect_histograms(graph, tensors, batches)
         arrays = {f"{k}": kept[name].counts for k, name in enumerate(tensors)}
         ends = np.array([[kept[name].lowest, kept[name].highest] for name in tensors])
-        with atomic_file(path) as stream:
+        # What may serve the next time is no reason to fail this time.
+        with contextlib.suppress(OutputError), atomic_file(path) as stream:
             np.savez_compressed(stream, ends=ends, **arrays)  # type: ignore[arg-type]
+        _prune(cache)
     return kept
 
 
-def ranges_from(histograms: Mapping[str, Histogram], method: str) -> dict[str, tuple[float, float]]:
+def _key(graph: bytes, tensors: Sequence[str], batches: Sequence[Feeds]) -> str:
+    digest = hashlib.sha256(graph)
+    digest.update("\n".join([str(HALF_BINS), *tensors]).encode())
+    seen: set[int] = set()
+    for batch in batches:
+        for name in sorted(batch):
+            # The bank is the same array in every batch.
+            if id(batch[name]) not in seen:
+                seen.add(id(batch[name]))
+                digest.update(np.ascontiguousarray(batch[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _prune(cache: Path) -> None:
+    """Keep the newest entries."""
+    with contextlib.suppress(OSError):
+        entries = sorted(cache.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in entries[KEPT_ENTRIES:]:
+            path.unlink(missing_ok=True)
+
+
+def ranges_from(
+    histograms: Mapping[str, Histogram], method: str, *, symmetric: bool = False
+) -> dict[str, tuple[float, float]]:
     """The lowest and the highest value that shall be told apart, for each activation; zero lies between them.
+
+    `symmetric` says that the levels will lie evenly on both sides of zero, whatever the range.
 
     Raises:
         OptionError: there is no such method.
@@ -130,7 +154,7 @@ def ranges_from(histograms: Mapping[str, Histogram], method: str) -> dict[str, t
     if method not in range_methods():
         raise OptionError(f"unknown range method {method!r}", expected="one of " + ", ".join(range_methods()))
     if method == "mse":
-        found = {name: _least_squares(histogram) for name, histogram in histograms.items()}
+        found = {name: _least_squares(histogram, symmetric) for name, histogram in histograms.items()}
     elif method == "minmax":
         found = {name: (histogram.lowest, histogram.highest) for name, histogram in histograms.items()}
     else:
@@ -155,7 +179,7 @@ def _by_onnxruntime(histograms: Mapping[str, Histogram], method: str) -> dict[st
     return {name: (float(value[0]), float(value[1])) for name, value in found.items()}
 
 
-def _least_squares(histogram: Histogram) -> tuple[float, float]:
+def _least_squares(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
     """The share of the whole range, the same at both ends, at which rounding and cutting off cost least."""
     edges = histogram.edges.astype(np.float64)
     values = (edges[:-1] + edges[1:]) / 2
@@ -165,7 +189,8 @@ def _least_squares(histogram: Histogram) -> tuple[float, float]:
     best, least = 1.0, np.inf
     for share in MSE_SHARES:
         bottom, top = share * low, share * high
-        step = max(top - bottom, 1e-12) / (2 * HALF_LEVELS + 1)
+        width = 2 * max(-bottom, top) if symmetric else top - bottom
+        step = max(width, 1e-12) / (2 * HALF_LEVELS + 1)
         inside = np.clip(values, bottom, top)
         # Rounding is evenly spread over a step wherever more than one level is in use.
         error = float((weights * ((values - inside) ** 2 + step**2 / 12)).sum())

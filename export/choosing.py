@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgevad._extras import require
 from edgevad._files import output_errors
 from edgevad.calibration.frames import CalibrationFrames, Drives, choose_frames, read_drives
 from edgevad.errors import CalibrationError, ExportError, GraphError, OptionError
-from edgevad.evaluation.labels import read_labels
+from edgevad.evaluation.labels import Labels, read_labels
 from edgevad.export.lint import check_graph
 from edgevad.export.loaded_model import LoadedModel
 from edgevad.export.options import ExportObserver, ExportOptions
@@ -31,16 +32,19 @@ _ON_CPU = ("onnxruntime", "openvino")
 LEAST_SPEEDUP = 1.15
 
 
+# How Q/DQ is placed for each engine.
+_STYLES: dict[str, QdqStyle] = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
+
+
 @dataclass(frozen=True)
 class Chosen:
     """
     Attributes:
         choice: the graph, and what was tried.
-        frames: the frames it was quantised by and tried on; None where nothing was quantised.
-        reference: what the float32 graph says of the frames held out; None likewise.
-        report: everything about them for `guard.json`; empty likewise.
+        frames: the frames it was quantised by and tried on; None where nothing was compared.
+        drives: where they come from and which they are, for `guard.json`; None likewise.
         milliseconds: a frame's time on this machine's CPU by precision, where that was asked; else None.
-        parser: what TensorRT-RTX's parser said of the graph, where it was asked; else None.
+        parser: what TensorRT-RTX's parser said of the graph; None where it was not asked.
     """
 
     choice: Choice
@@ -88,7 +92,8 @@ def backend_of(target: Target, options: ExportOptions) -> str:
     if target.backend not in _ON_CPU or options.backend not in _ON_CPU:
         expected = " or ".join(_ON_CPU) if target.backend in _ON_CPU else target.backend
         raise OptionError(f"target {target.name} does not run {options.backend!r}", expected=expected)
-    require("openvino", extra="openvino", needed_for="exporting for OpenVINO")
+    if options.backend == "openvino":
+        require("openvino", extra="openvino", needed_for="exporting for OpenVINO")
     return options.backend
 
 
@@ -97,18 +102,39 @@ def choose_graph(
 ) -> Chosen:
     """Decide on a precision and make its graph; `workplace` is a folder where frames may lie meanwhile.
 
+    With precision "auto", and no drive named, float32 is what is left where the training recordings cannot be used.
+
     Raises:
         OptionError: the target does not compute in the precision that was asked for.
-        CalibrationError: a precision was asked for, and there are no frames to judge it by.
+        CalibrationError: drives were named, or a precision asked for, and the frames to judge it by are not there.
+        LabelError: the labels cannot be read, or are not those of the drive.
         ExportError: the precision that was asked for would change what the car is told.
         GraphError: the graph has a form that the target's engine refuses.
     """
     precisions = _precisions(target, options)
+    labels = None if options.labels is None else read_labels(options.labels)
+    if backend == "tensorrt":
+        _lint(model.graph, target, "fp32")
+    chosen = None
     if not precisions:
-        why = "FP32 was asked for." if options.precision == "fp32" else f"FP32: {target.name} computes in nothing else."
-        chosen = Chosen(Choice("fp32", model.graph, why))
-    else:
-        chosen = _with_frames(model, target, backend, precisions, options, workplace, observer)
+        chosen = Chosen(Choice("fp32", model.graph, _why_nothing_is_tried(target, options)))
+    milliseconds = None
+    if chosen is None and backend in _ON_CPU and precisions[0] == "int8":
+        observer.stage("timing INT8 on this CPU")
+        milliseconds = _milliseconds(model, backend, _STYLES[backend])
+        if options.precision == "auto" and milliseconds["fp32"] < LEAST_SPEEDUP * milliseconds["int8"]:
+            both = f"{milliseconds['int8']:.2f} ms a frame on this CPU instead of {milliseconds['fp32']:.2f} ms"
+            why = f"FP32: this net is too small for INT8 to pay, which takes {both}."
+            chosen = Chosen(Choice("fp32", model.graph, why), milliseconds=milliseconds)
+    if chosen is None:
+        try:
+            chosen = _compared(model, backend, precisions, options, labels, workplace, observer)
+        except CalibrationError as error:
+            if options.precision != "auto" or options.drives:
+                raise
+            why = f"FP32: the training recordings cannot be quantised by ({error.what}); name a drive with --calib."
+            chosen = Chosen(Choice("fp32", model.graph, why))
+        chosen = replace(chosen, milliseconds=milliseconds)
     choice = chosen.choice
     if options.precision not in ("auto", choice.precision):
         raise ExportError(
@@ -117,63 +143,45 @@ def choose_graph(
             fix="--precision auto takes the next one that does not",
         )
     if backend == "tensorrt":
-        check_graph(
-            choice.graph,
-            opset_max=target.opset_max,
-            static_shapes=target.static_batch,
-            precision=choice.precision,
-        )
-        observer.stage("asking TensorRT-RTX's parser")
-        chosen = replace(chosen, parser=_parser(choice.graph, target))
+        _lint(choice.graph, target, choice.precision)
+        chosen = replace(chosen, parser=_parser(choice.graph, target, observer))
     return chosen
 
 
 def _precisions(target: Target, options: ExportOptions) -> list[str]:
-    """What to try, smallest first; float32 is what is left and not among it."""
+    """What to try, in the target's order; float32 is what is left where none of it passes, or where it comes first."""
     if options.precision not in ("auto", "fp32", *target.precisions):
         raise OptionError(
             f"target {target.name} does not compute in {options.precision}",
             expected="one of " + ", ".join(dict.fromkeys((*target.precisions, "fp32"))),
         )
     wanted = target.precisions if options.precision == "auto" else (options.precision,)
-    return [precision for precision in wanted if precision in ("int8", "fp16")]
+    return list(takewhile(lambda precision: precision != "fp32", wanted))
 
 
-def _with_frames(
+def _why_nothing_is_tried(target: Target, options: ExportOptions) -> str:
+    if options.precision == "fp32":
+        return "FP32 was asked for."
+    if set(target.precisions) == {"fp32"}:
+        return f"FP32: {target.name} computes in nothing else."
+    return f"FP32: {target.name}'s profile prefers it."
+
+
+def _compared(
     model: LoadedModel,
-    target: Target,
     backend: str,
     precisions: list[str],
     options: ExportOptions,
+    labels: Labels | None,
     workplace: Path,
     observer: ExportObserver,
 ) -> Chosen:
-    style: QdqStyle = "onnxruntime" if backend == "onnxruntime" else "tensorrt"
-    milliseconds = None
-    if backend in _ON_CPU and precisions[0] == "int8":
-        observer.stage("timing INT8 on this CPU")
-        milliseconds = _milliseconds(model, backend, style)
-        gain = milliseconds["fp32"] / milliseconds["int8"]
-        if options.precision == "auto" and gain < LEAST_SPEEDUP:
-            both = f"{milliseconds['int8']:.2f} ms a frame on this CPU instead of {milliseconds['fp32']:.2f} ms"
-            return Chosen(
-                Choice("fp32", model.graph, f"FP32: this net is too small for INT8 to pay, which takes {both}."),
-                milliseconds=milliseconds,
-            )
-    sources = options.drives or tuple(model.recipe.sources)
-    if not options.drives and not all(Path(source).exists() for source in sources):
-        if options.precision != "auto":
-            raise CalibrationError(
-                f"{options.precision.upper()} needs frames to be judged by, and the training recordings are not there",
-                where=sources[0],
-                fix="Name a drive: --calib DRIVE",
-            )
-        why = "FP32: the training recordings are not there, and no drive was given to quantise by (--calib DRIVE)."
-        return Chosen(Choice("fp32", model.graph, why), milliseconds=milliseconds)
+    """Read the drives, choose frames, and take the first precision that the guard lets pass."""
+    with output_errors(workplace):
+        workplace.mkdir(parents=True, exist_ok=True)
     with output_errors(workplace), tempfile.TemporaryDirectory(dir=workplace, prefix=".edgevad-calibration-") as folder:
         observer.stage("reading the drives")
-        fps_hz = options.fps_hz if options.drives else model.recipe.fps_hz
-        drives = read_drives(sources, model.spec, Path(folder), fps_hz=fps_hz, progress=observer.advance)
+        drives = _drives(model, options, Path(folder), observer)
         observer.stage("choosing calibration frames", len(drives.cache))
         reference = model.backend(model.graph)
         frames = choose_frames(drives.cache, reference, model.calibration, options.calibration_frames, observer.advance)
@@ -186,13 +194,29 @@ def _with_frames(
             cache=drives.cache,
             frames=frames,
             open_backend=lambda graph: model.backend(graph, backend),
-            labels=_labels(drives, frames, options),
+            labels=None if labels is None else _held_out_levels(labels, drives, frames),
             limits=options.limits,
             kept=options.kept,
         )
+        style = _STYLES[backend]
         choice = choose_precision(subject, precisions, style, method=options.range_method, say=observer.stage)
-        report = {"sources": list(sources), **frames.to_json(drives.cache)}
-    return Chosen(choice, frames, report, milliseconds)
+        return Chosen(choice, frames, {"sources": list(drives.sources), **frames.to_json(drives.cache)})
+
+
+def _drives(model: LoadedModel, options: ExportOptions, folder: Path, observer: ExportObserver) -> Drives:
+    """The drives that were named, or the recordings the model was trained on, read as they were then."""
+    if options.drives:
+        return read_drives(options.drives, model.spec, folder, fps_hz=options.fps_hz, progress=observer.advance)
+    recipe = model.recipe
+    return read_drives(
+        recipe.sources,
+        model.spec,
+        folder,
+        fps_hz=recipe.fps_hz,
+        include_deleted=recipe.include_deleted,
+        sample_fps_hz=recipe.sample_fps_hz,
+        progress=observer.advance,
+    )
 
 
 def _milliseconds(model: LoadedModel, backend: str, style: QdqStyle) -> dict[str, float]:
@@ -205,25 +229,21 @@ def _milliseconds(model: LoadedModel, backend: str, style: QdqStyle) -> dict[str
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _labels(drives: Drives, frames: CalibrationFrames, options: ExportOptions) -> npt.NDArray[np.int8] | None:
-    """Levels of the held-out frames."""
-    if options.labels is None:
-        return None
-    labels = read_labels(options.labels)
-    last = int(drives.frame_index[-1])
-    if last >= len(labels) and not labels.open_ended:
-        raise labels.length_error(f"at least {last + 1}", drives.sources[0])
-    return labels.covering(max(last + 1, len(labels)), drives.sources[0]).level[drives.frame_index[frames.held_out]]
+def _held_out_levels(labels: Labels, drives: Drives, frames: CalibrationFrames) -> npt.NDArray[np.int8]:
+    return labels.covering(drives.frame_count, drives.sources[0]).level[drives.frame_index[frames.held_out]]
 
 
-def _parser(graph: bytes, target: Target) -> dict[str, Any] | None:
-    """What TensorRT-RTX says of the graph; None where it is not installed, or could not be asked."""
+def _lint(graph: bytes, target: Target, precision: str) -> None:
+    check_graph(graph, opset_max=target.opset_max, static_shapes=target.static_batch, precision=precision)
+
+
+def _parser(graph: bytes, target: Target, observer: ExportObserver) -> dict[str, Any] | None:
+    """What TensorRT-RTX says of the graph; None where it is not installed."""
     if not tensorrt_rtx_installed():
         return None
+    observer.stage("asking TensorRT-RTX's parser")
     found = check_with_tensorrt_rtx(graph, compute_capability=target.compute_capability)
-    if found.crashed:
-        return None
-    if not (found.parsed and found.built):
+    if not (found.crashed or (found.parsed and found.built)):
         raise GraphError(
             f"TensorRT-RTX {found.version} refuses the graph ({'; '.join(found.messages[:2])})",
             fix="Try --precision fp32, and report this",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgevad.calibration.guard import GuardLimits
+from edgevad.calibration.ranges import range_methods
 from edgevad.errors import OptionError
 
 __all__ = ["ExportObserver", "ExportOptions"]
@@ -42,6 +43,11 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise OptionError(f"unknown precision {self.precision!r}", expected="one of " + ", ".join(PRECISIONS))
+        if self.range_method not in ("auto", *range_methods()):
+            expected = "one of auto, " + ", ".join(range_methods())
+            raise OptionError(f"unknown range method {self.range_method!r}", expected=expected)
+        if self.fps_hz is not None and not self.drives:
+            raise OptionError("a frame rate, and no drive that it is of", fix="Name the drive, too: --calib DRIVE")
         if not 30 <= self.calibration_frames <= 10_000:
             raise OptionError(f"{self.calibration_frames} calibration frames", expected="30 to 10000")
         if self.labels is not None and len(self.drives) != 1:

@@ -31,8 +31,10 @@ __all__ = ["METHODS", "Attempt", "Choice", "Subject", "choose_precision", "quick
 
 # In the order they are tried; `entropy` takes minutes and cuts off what anomalies are told by: on request only.
 METHODS = ("minmax", "mse", "percentile")
-# Parts of the score that go through the network; the others are the same nodes in every graph.
+# Parts of the score that go through the network; in graphs for a CPU `detail` sees templates of 8 bits, too. So does
+# `view`, but frames that are in the bank themselves are at a distance of nothing but rounding, which has no rank.
 NETWORK_PARTS = ("residual", "patch", "mse", "pcc")
+CPU_PARTS = (*NETWORK_PARTS, "detail")
 # At least this share of the layers stays in INT8, or it is not called INT8.
 LEAST_QUANTISED = 0.5
 # Frames that a layer's cost is measured on.
@@ -79,7 +81,7 @@ class Subject:
         finally:
             backend.close()
 
-    def compared(self, graph: bytes) -> tuple[Agreement, Judged]:
+    def compared(self, graph: bytes, style: QdqStyle) -> tuple[Agreement, Judged]:
         """How far a graph agrees with the float32 one on the held-out frames, and its verdict on them."""
         other = self.judged(graph, self.frames.held_out)
         agreement = compare(
@@ -87,7 +89,7 @@ class Subject:
             other,
             self.calibration,
             self.limits,
-            network_parts=NETWORK_PARTS,
+            network_parts=NETWORK_PARTS if style == "tensorrt" else CPU_PARTS,
             labels=self.labels,
         )
         return agreement, other
@@ -151,7 +153,7 @@ class Choice:
 def choose_precision(
     subject: Subject, precisions: Sequence[str], style: QdqStyle, *, method: str = "auto", say: Say = lambda text: None
 ) -> Choice:
-    """The first of `precisions` ("int8", "fp16", "fp32") whose graph the guard lets pass; fp32 where none does.
+    """The first of `precisions` ("int8", "fp16") whose graph the guard lets pass; fp32 where none does.
 
     `method` names how ranges are chosen, or is "auto". `say` is told what is being tried.
 
@@ -164,18 +166,16 @@ def choose_precision(
     for precision in precisions:
         if precision == "int8":
             tries: Iterator[Try] = _int8(subject, style, METHODS if method == "auto" else (method,), layer_cost, say)
-        elif precision == "fp16":
+        else:
             say("trying FP16")
             tries = iter([(half_from_onnx(subject.graph), None, ())])
-        else:
-            break
         for graph, ranges, float_layers in tries:
-            agreement, judged = subject.compared(graph)
+            agreement, judged = subject.compared(graph, style)
             attempts.append(Attempt(precision, ranges, float_layers, agreement))
             if agreement.passed:
                 why = _why(attempts)
                 return Choice(precision, graph, why, tuple(attempts), layer_cost, judged)
-    return Choice("fp32", subject.graph, _why([*attempts]), tuple(attempts), layer_cost)
+    return Choice("fp32", subject.graph, _why(attempts), tuple(attempts), layer_cost)
 
 
 def _int8(
@@ -184,23 +184,25 @@ def _int8(
     """What to try, the next one where one was refused."""
     layers = [layer.name for layer in quantisable_layers(subject.graph, style)]
     histograms = _histograms(subject, say)
+    ranges = {}
     for method in methods:
         say(f"trying INT8 ({method})")
-        yield qdq_from_onnx(subject.graph, ranges_from(histograms, method), style=style, layers=layers), method, ()
+        ranges[method] = ranges_from(histograms, method, symmetric=style == "tensorrt")
+        yield qdq_from_onnx(subject.graph, ranges[method], style=style, layers=layers), method, ()
+    most = int(len(layers) * (1.0 - LEAST_QUANTISED))
+    if not most:
+        return
     say("INT8 changes the scores: looking for the layers to blame")
-    costs = {}
-    for method in methods:
-        ranges = ranges_from(histograms, method)
-        costs[method] = _layer_costs(subject, ranges, style, layers)
+    costs = {method: _layer_costs(subject, ranges[method], style, layers) for method in methods}
     # The method under which the layers together cost least.
     method = min(methods, key=lambda name: sum(costs[name].values()))
     layer_cost.update(costs[method])
     by_cost = sorted(layers, key=lambda name: -layer_cost[name])
-    for count in range(1, int(len(layers) * (1.0 - LEAST_QUANTISED)) + 1):
+    for count in range(1, most + 1):
         kept = tuple(by_cost[:count])
         say(f"trying INT8 with {count} of {len(layers)} layers in float ({', '.join(kept)})")
         rest = [name for name in layers if name not in kept]
-        yield qdq_from_onnx(subject.graph, ranges_from(histograms, method), style=style, layers=rest), method, kept
+        yield qdq_from_onnx(subject.graph, ranges[method], style=style, layers=rest), method, kept
 
 
 def quick_int8(
@@ -252,16 +254,16 @@ def _layer_costs(
 
 
 def _why(attempts: Sequence[Attempt]) -> str:
-    if not attempts:
-        return "FP32 was asked for."
+    """In one sentence, a clause for each precision that was tried."""
     last = attempts[-1]
-    refused = [attempt for attempt in attempts if not attempt.agreement.passed]
-    reason = ""
-    if refused:
-        best = min(refused, key=lambda attempt: attempt.agreement.rank_loss)
-        reason = f"{best.precision.upper()} at its best was refused: {best.agreement.failures[0]}"
+    refused = []
+    for precision in dict.fromkeys(attempt.precision for attempt in attempts):
+        tried = [attempt for attempt in attempts if attempt.precision == precision]
+        if not any(attempt.agreement.passed for attempt in tried):
+            best = min(tried, key=lambda attempt: attempt.agreement.rank_loss)
+            refused.append(f"{precision.upper()} at its best was refused: {'; '.join(best.agreement.failures[:2])}")
     if not last.agreement.passed:
-        return f"FP32: {reason}."
+        return f"FP32, since {', and '.join(refused)}."
     agreement = last.agreement
     kept = f", with {', '.join(last.float_layers)} in float" if last.float_layers else ""
     how = f" ({last.method} ranges{kept})" if last.method is not None else ""
@@ -269,5 +271,4 @@ def _why(attempts: Sequence[Attempt]) -> str:
         f"on {agreement.frames} held-out frames it keeps {1 - agreement.rank_loss:.4f} of the rank correlation, "
         f"and {agreement.flips:.2%} of them change sides at the threshold"
     )
-    tail = f". {reason}" if refused and last.precision != refused[-1].precision else ""
-    return f"{last.precision.upper()}{how}: {agrees}{tail}."
+    return f"{last.precision.upper()}{how}: {agrees}{'. ' if refused else ''}{', and '.join(refused)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ TRAIN = TrainConfig(max_rounds=6, round_steps=40, batch_size=32)
 OUTLIER = 300.0
 
 
-def write_trained(folder: Path) -> Path:
-    """A rendered drive at `folder`/drive and a model of it at `folder`/model."""
+def write_trained(folder: Path, **changes: Any) -> Path:
+    """A rendered drive at `folder`/drive and a model of it at `folder`/model; `changes` are to its `ModelConfig`."""
     drive = write_drive(DRIVE, folder / "drive")
-    Training.start(Recipe((str(drive.video),), MODEL, TRAIN, name="rendered"), folder / "model").run()
+    model = replace(MODEL, **changes)
+    Training.start(Recipe((str(drive.video),), model, TRAIN, name="rendered"), folder / "model").run()
     return folder / "model"
 
 
@@ -56,7 +58,7 @@ def export_once(patch: pytest.MonkeyPatch) -> None:
     kept: dict[bytes, bytes] = {}
 
     def remembered(module: ScoringModule, *, bank: Any, batch: int | None) -> bytes:
-        digest = hashlib.sha256(repr((batch, None if bank is None else bank.shape)).encode())
+        digest = hashlib.sha256(repr((module.config, batch, None if bank is None else bank.shape)).encode())
         for name, values in sorted(module.state_dict().items()):
             digest.update(name.encode() + values.numpy().tobytes())
         key = digest.digest()

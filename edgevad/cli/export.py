@@ -72,6 +72,7 @@ def export(
     from edgevad.bundle import home_directory
     from edgevad.calibration.guard import GuardLimits
     from edgevad.cli._options import absolute_sources
+    from edgevad.errors import OptionError
     from edgevad.export import bundle_for_target
     from edgevad.export.options import ExportOptions
     from edgevad.report.export_progress import export_progress
@@ -89,6 +90,11 @@ def export(
         kept=home_directory() / "calibration",
     )
     profile = load_target(target)
+    if activate and profile.backend == "tensorrt":
+        raise OptionError(
+            f"a bundle for {profile.name} is made active on the device, where its engine can be built",
+            fix="Leave --activate out, and run there: edgevad activate BUNDLE",
+        )
     with export_progress() as observer:
         bundle = bundle_for_target(model, profile, out, options=options, overwrite=overwrite, observer=observer)
     deviation = _self_test(bundle)
@@ -139,9 +145,18 @@ def _report(bundle: Bundle, profile: Target, deviation: float, slot: Path | None
     if manifest.guard is not None:
         guard_rows(table, dict(manifest.guard))
     table.add_row("size", f"{size / 1e6:.1f} MB, {graph / 1e6:.1f} MB of it the graph")
-    table.add_row("self-test", f"ONNX Runtime agrees within {deviation:.1e} (relative)")
+    table.add_row("self-test", _self_test_text(manifest.precision, manifest.backend, deviation))
     Console().print(table)
     print(f"Active in {slot}" if slot else f"Next: {following}")
+
+
+def _self_test_text(precision: str, backend: str, deviation: float) -> str:
+    if precision == "fp32":
+        engine = {"openvino": "OpenVINO"}.get(backend, "ONNX Runtime")
+        return f"{engine} agrees with torch within {deviation:.1e} (relative)"
+    if backend == "openvino":
+        return f"OpenVINO agrees with ONNX Runtime on the {precision} graph within {deviation:.1e} (relative)"
+    return f"holds the scores of ONNX Runtime on the {precision} graph, for the engine that runs it"
 
 
 def _on_the_device(bundle: Bundle, profile: Target) -> str:
@@ -150,5 +165,6 @@ def _on_the_device(bundle: Bundle, profile: Target) -> str:
         return f"copy {bundle.path} to the device. edgevad does not run there: {limits}"
     return (
         f"copy {bundle.path} to the device and run there: edgevad build {bundle.path.name}. It builds the TensorRT "
-        "engine, once, in a few minutes, and tests it; then: edgevad activate, edgevad run --camera 0"
+        f"engine, once, in a few minutes, and tests it. Then: edgevad activate {bundle.path.name}, and edgevad run "
+        "--camera 0"
     )

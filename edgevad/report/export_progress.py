@@ -42,7 +42,12 @@ class _Bar(ExportObserver):
 @contextmanager
 def export_progress() -> Iterator[ExportObserver]:
     """An `ExportObserver` that draws one bar per stage while the block runs."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     bar = _Bar(Progress(*columns, console=Console(stderr=True)))
     try:
         yield bar

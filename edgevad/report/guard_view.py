@@ -33,13 +33,16 @@ def guard_rows(table: Table, guard: dict[str, Any]) -> None:
         table.add_row(
             "top 5 %", f"{agreement['tail']:.1%} of it kept; heatmaps correlate by {agreement['heatmap']:.4f}"
         )
-        if agreement["auroc"] is not None:
+        if agreement["auroc"] is not None:  # there were no labels, or of one kind only
             table.add_row("AUROC", f"{agreement['auroc'][0]:.4f} in FP32, {agreement['auroc'][1]:.4f} now")
     if guard["milliseconds_a_frame"] is not None:
         values = guard["milliseconds_a_frame"]
         table.add_row("on this CPU", ", ".join(f"{name} {value:.2f} ms" for name, value in values.items()))
-    if guard["tensorrt_rtx"] is not None:
-        table.add_row("parser", f"TensorRT-RTX {guard['tensorrt_rtx']['version']} parses the graph and builds it")
+    parser = guard["tensorrt_rtx"]
+    if parser is not None and parser["crashed"]:
+        table.add_row("parser", f"TensorRT-RTX gave no answer ({'; '.join(parser['messages'][:1])})")
+    elif parser is not None:
+        table.add_row("parser", f"TensorRT-RTX {parser['version']} parses the graph and builds it")
 
 
 def guard_png(choice: Choice, reference: Judged, calibration: Calibration) -> bytes:

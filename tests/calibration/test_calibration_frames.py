@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgevad.bundle.manifest import Calibration, PartCalibration
-from edgevad.calibration.frames import LIKELY_ANOMALY, choose_frames, farthest_points, read_drives
+from edgevad.calibration.frames import LIKELY_ANOMALY, _stretches, choose_frames, farthest_points, read_drives
 from edgevad.calibration.judging import judge
 from edgevad.errors import CalibrationError
 from edgevad.model.cache import FrameCache
@@ -114,12 +114,14 @@ def test_the_reference_is_judged_on_the_held_out_frames_alone() -> None:
 
 def test_stretches_do_not_reach_across_segments() -> None:
     segment = np.repeat(np.arange(100, dtype=np.int32), 20)
-    cache = cache_of(drive(), segment=segment)
-    frames = choose_frames(cache, Brightness(), CALIBRATION, 50)
-    # Segments of 2 s: each is a stretch of its own, but for those that 20 s of recording end in.
-    ends = np.flatnonzero(np.isin(segment, segment[frames.chosen]) & np.isin(segment, segment[frames.held_out]))
-    assert len(set(segment[ends])) <= 10
-    assert len(set(segment[frames.held_out])) > 25
+    stretch = _stretches(cache_of(drive(), segment=segment))
+    assert (np.diff(stretch) >= 0).all()
+    assert (np.diff(stretch)[np.diff(segment) != 0] == 1).all()
+
+
+def test_views_that_do_not_differ_are_no_calibration() -> None:
+    with pytest.raises(CalibrationError, match=r"2000 frames show 1 different normal views"):
+        choose_frames(cache_of(np.full(2000, 80.0)), Brightness(), CALIBRATION, 100)
 
 
 def test_short_drives_are_refused_with_a_way_out() -> None:
@@ -144,6 +146,7 @@ def test_drives_know_which_frame_of_the_recording_each_of_theirs_is(tiny_video: 
     np.testing.assert_array_equal(drives.frame_index, np.arange(120))
     twice = read_drives([str(tiny_video), str(tiny_video)], InputSpec(16, 16), tmp_path / "cache2")
     np.testing.assert_array_equal(twice.frame_index, np.arange(240))
+    assert (drives.frame_count, twice.frame_count) == (120, 240)
 
 
 @pytest.mark.parametrize("name", ["nothing.mp4", "text.mp4"])

@@ -95,6 +95,14 @@ def test_the_worst_heatmap_counts(reference: Judged) -> None:
     assert compared(replace(reference, heatmap=both), replace(reference, heatmap=one_wrong))
 
 
+def test_a_heatmap_that_has_gone_flat_points_at_nothing(reference: Judged) -> None:
+    flat = np.zeros_like(reference.heatmap)
+    found = compare(reference, replace(reference, heatmap=flat), CALIBRATION, LIMITS, network_parts=[])
+    assert found.heatmap == 0.0
+    both_flat = replace(reference, heatmap=flat)
+    assert compare(both_flat, both_flat, CALIBRATION, LIMITS, network_parts=[]).heatmap == 1.0
+
+
 def test_auroc_may_not_fall_where_labels_are_there(reference: Judged) -> None:
     levels = np.where(reference.anomaly > 2.0, 2, 0).astype(np.int8)
     levels[:50] = 1  # ambiguous: left out, whatever they score

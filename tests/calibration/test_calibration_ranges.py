@@ -79,6 +79,13 @@ def test_mse_is_the_least_of_the_errors_it_could_have_made() -> None:
     assert error(low, high) <= 1.05 * min(errors)
 
 
+def test_mse_knows_where_the_levels_will_lie() -> None:
+    """Evenly around zero, half of them are lost on values that are never negative: less range is the better bargain."""
+    values = np.maximum(np.random.default_rng(1).laplace(0, 1, 50_000), 0)
+    histogram = {"a": histogram_of(values)}
+    assert ranges_from(histogram, "mse", symmetric=True)["a"][1] < ranges_from(histogram, "mse")["a"][1]
+
+
 def test_a_constant_activation_has_a_range() -> None:
     for method in ("minmax", "mse", "percentile"):
         low, high = ranges_from({"a": histogram_of(np.full(100, 2.0))}, method)["a"]
@@ -128,3 +135,15 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: bytes | None) -> N
     entry.write_bytes(entry.read_bytes()[:-40] if damage is None else damage)
     again = histograms_of(graph(), ["x"], batch, tmp_path)
     np.testing.assert_array_equal(again["x"].counts, whole["x"].counts)
+
+
+def test_the_cache_keeps_the_newest_and_does_without_where_it_cannot_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "KEPT_ENTRIES", 2)
+    for k in range(4):
+        histograms_of(graph(), ["x"], [{"x": np.full((1, 4), k, np.float32)}], tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    (tmp_path / "file").write_text("in the way")
+    found = histograms_of(graph(), ["x"], [{"x": np.ones((1, 4), np.float32)}], tmp_path / "file")
+    assert found["x"].highest == 1.0

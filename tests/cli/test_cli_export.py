@@ -77,6 +77,8 @@ def test_a_bundle_for_a_cpu_can_be_made_active(
         (["--precision", "int8", "--range-method", "best"], "unknown range method 'best'"),
         (["--max-flips", "2"], "max_flips of 2"),
         (["--labels", "labels.csv"], "labels are of one recording"),
+        (["--fps", "5"], "a frame rate, and no drive"),
+        (["--target", "jetson-orin", "--activate"], "is made active on the device"),
         (["--backend", "tensorflow"], "does not run 'tensorflow'"),
     ],
 )

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgevad.bundle import Bundle
@@ -104,16 +106,85 @@ def test_what_was_asked_for_and_changes_the_scores_is_refused(outlier_model: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def with_sources(model: Path, copy: Path, source: Path | str) -> Path:
+    """A copy of the model that says it was trained on something else."""
+    shutil.copytree(model, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["recipe"]["sources"] = [str(source)]
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
 def test_without_the_training_recordings_float32_is_left_and_says_so(trained_model: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "model"
-    shutil.copytree(trained_model, copy)
-    text = (copy / "config.json").read_text()
-    (copy / "config.json").write_text(text.replace("drive.mp4", "gone.mp4"))
+    copy = with_sources(trained_model, tmp_path / "model", tmp_path / "gone.mp4")
     bundle = bundle_for_target(copy, ORIN, tmp_path / "bundle")
     assert bundle.manifest.precision == "fp32"
-    assert "no drive was given to quantise by (--calib DRIVE)" in (bundle.manifest.guard or {})["why"]
-    with pytest.raises(CalibrationError, match=r"INT8 needs frames to be judged by.*--calib DRIVE"):
+    why = (bundle.manifest.guard or {})["why"]
+    assert why.startswith("FP32: the training recordings cannot be quantised by (")
+    assert "--calib" in why
+    with pytest.raises(CalibrationError, match=r"gone.mp4.*--calib"):
         bundle_for_target(copy, ORIN, tmp_path / "other", options=ExportOptions(precision="int8"))
+    with pytest.raises(CalibrationError, match=r"gone.mp4.*--calib"):  # what is named must do
+        bundle_for_target(copy, ORIN, tmp_path / "o", options=ExportOptions(drives=(str(tmp_path / "gone.mp4"),)))
+
+
+def test_training_recordings_too_short_to_quantise_by_leave_float32(
+    trained_model: Path, tiny_video: Path, tmp_path: Path
+) -> None:
+    copy = with_sources(trained_model, tmp_path / "model", tiny_video)
+    bundle = bundle_for_target(copy, ORIN, tmp_path / "bundle")
+    assert bundle.manifest.precision == "fp32"
+    assert "120 frames leave" in (bundle.manifest.guard or {})["why"]
+
+
+def test_a_model_of_a_glob_is_quantised_by_what_it_names(trained_model: Path, tmp_path: Path) -> None:
+    copy = with_sources(trained_model, tmp_path / "model", trained_model.parent / "drive" / "*.mp4")
+    assert bundle_for_target(copy, ORIN, tmp_path / "bundle").manifest.precision == "int8"
+
+
+def test_a_bundle_for_openvino_gets_its_own_graph(trained_model: Path, tmp_path: Path) -> None:
+    options = ExportOptions(precision="int8", backend="openvino")
+    bundle = bundle_for_target(trained_model, CPU, tmp_path / "new" / "bundle", options=options)
+    assert bundle.manifest.backend == "openvino"
+    model = onnx.load_from_string(bundle.graph())
+    zeros = [tensor for tensor in model.graph.initializer if "zero_point" in tensor.name]
+    assert {tensor.data_type for tensor in zeros} >= {onnx.TensorProto.UINT8}
+    assert "Resize" in {node.op_type for node in model.graph.node}
+    assert len(bundle.graph()) < 0.6 * len(bundle.graph("fp32"))
+    # The guard looked through OpenVINO; ONNX Runtime, which gave the self-test's scores, agrees with it.
+    assert self_test(bundle) <= SELFTEST_RTOL["int8"]
+
+
+def test_a_profile_that_prefers_float32_gets_it(trained_model: Path, tmp_path: Path) -> None:
+    target = replace(ORIN, precisions=("fp32", "int8"))
+    bundle = bundle_for_target(trained_model, target, tmp_path / "bundle")
+    assert bundle.manifest.precision == "fp32"
+    assert (bundle.manifest.guard or {})["why"] == "FP32: jetson-orin's profile prefers it."
+
+
+def test_motion_comes_along(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A model whose camera stands still for it: flow is a part of the score, and an input of both graphs."""
+    from trained import write_trained
+
+    model = write_trained(tmp_path_factory.mktemp("moving"), motion="difference")
+    bundle = bundle_for_target(model, ORIN, tmp_path / "bundle")
+    assert bundle.manifest.precision == "int8"
+    assert "motion" in bundle.manifest.calibration.names
+    assert self_test(bundle, backend="onnxruntime") <= SELFTEST_RTOL["int8"]
+
+
+@pytest.mark.parametrize("score", ["patch", "pcc"])
+def test_models_with_a_single_score_are_quantised_too(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, score: str
+) -> None:
+    from trained import write_trained
+
+    model = write_trained(tmp_path_factory.mktemp(score), score=score)
+    bundle = bundle_for_target(
+        model, ORIN, tmp_path / "bundle", options=ExportOptions(limits=GuardLimits(0.05, 0.05, 0.5, 0.5))
+    )
+    assert bundle.manifest.precision == "int8"
+    assert score in (bundle.manifest.guard or {})["agreement"]["rank"]
 
 
 def test_labels_give_the_auroc_before_and_after(trained_model: Path, tmp_path: Path) -> None:
@@ -133,6 +204,17 @@ def test_labels_of_another_length_are_refused(trained_model: Path, tmp_path: Pat
     options = ExportOptions(precision="int8", drives=(str(drive),), labels=labels)
     with pytest.raises(LabelError, match="labels for 2 frames, but"):
         bundle_for_target(trained_model, ORIN, tmp_path / "bundle", options=options)
+    labels.write_text("frame,level\n" + "".join(f"{k},{2 * (k % 7 == 0)}\n" for k in range(5000)))
+    with pytest.raises(LabelError, match="labels for 5000 frames, but"):
+        bundle_for_target(trained_model, ORIN, tmp_path / "bundle", options=options)
+
+
+def test_labels_that_are_not_there_are_missed_at_once(trained_model: Path, tmp_path: Path) -> None:
+    told = Told()
+    options = ExportOptions(precision="fp32", drives=("drive.mp4",), labels=tmp_path / "none.csv")
+    with pytest.raises(LabelError, match=r"none\.csv"):
+        bundle_for_target(trained_model, ORIN, tmp_path / "bundle", options=options, observer=told)
+    assert told.stages == ["exporting the graph"]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +238,8 @@ def test_what_a_target_cannot_do_is_said_before_anything_is_read(
         ({"precision": "int4"}, "unknown precision 'int4'"),
         ({"calibration_frames": 3}, "3 calibration frames; expected 30 to 10000"),
         ({"labels": Path("labels.csv")}, "labels are of one recording"),
+        ({"range_method": "best"}, "unknown range method 'best'; expected one of auto, minmax"),
+        ({"fps_hz": 5.0}, "a frame rate, and no drive that it is of"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, object], message: str) -> None:

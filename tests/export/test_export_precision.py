@@ -44,6 +44,15 @@ def layers_in_int8(graph: bytes) -> set[str]:
     }
 
 
+def test_in_graphs_for_a_cpu_detail_is_ranked_too(
+    loaded: LoadedModel, drives: Drives, frames: CalibrationFrames
+) -> None:
+    subject = subject_of(loaded, drives, frames)
+    found = {style: choose_precision(subject, ["int8"], style).attempts[0].agreement.rank for style in STYLES}
+    assert set(found["tensorrt"]) == {"frame score", "anomaly score", "residual"}
+    assert set(found["onnxruntime"]) == {"frame score", "anomaly score", "residual", "detail"}
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_int8_is_taken_where_it_changes_nothing(
     loaded: LoadedModel, drives: Drives, frames: CalibrationFrames, style: QdqStyle
@@ -89,7 +98,8 @@ def test_what_cannot_be_rescued_falls_back_to_fp16_and_says_why(
     choice = choose_precision(subject_of(model, drives, frames), ["int8", "fp16"], "tensorrt")
     assert choice.precision == "fp16"
     assert [attempt.precision for attempt in choice.attempts][-1] == "fp16"
-    assert "INT8 at its best was refused: " in choice.why
+    assert "INT8 at its best was refused: frame score keeps " in choice.why
+    assert choice.layer_cost == {}  # nothing to blame where nothing may be kept
     assert choice.why.startswith("FP16: on ")
 
 
@@ -98,8 +108,8 @@ def test_where_nothing_passes_float32_is_left(loaded: LoadedModel, drives: Drive
     choice = choose_precision(subject, ["int8", "fp16"], "tensorrt", method="minmax")
     assert choice.precision == "fp32"
     assert choice.graph == loaded.graph
-    assert choice.why.startswith("FP32: ")
-    assert "was refused" in choice.why
+    assert choice.why.startswith("FP32, since INT8 at its best was refused: ")
+    assert ", and FP16 at its best was refused: " in choice.why
     assert not any(attempt.agreement.passed for attempt in choice.attempts)
     # All of it in INT8, up to half of the five convolutions in float, FP16.
     assert [len(attempt.float_layers) for attempt in choice.attempts] == [0, 1, 2, 0]

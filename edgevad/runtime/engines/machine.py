@@ -68,8 +68,9 @@ def find_machine(*, limit_s: float = PROBE_LIMIT_S, root: Path = _ROOT) -> Machi
         raise EngineError(
             "there is no NVIDIA driver on this machine",
             expected="libcuda.so.1, nvidia-smi or a device file such as /dev/nvidia0 or /dev/nvhost-gpu",
-            fix="Likely causes: (1) it has no NVIDIA GPU: --backend onnxruntime scores on the CPU, or export for target cpu; (2) the driver is not "
-            "installed; (3) a container started without the GPU: --gpus all, on a Jetson --runtime nvidia",
+            fix="Likely causes: (1) it has no NVIDIA GPU: --backend onnxruntime scores on the CPU, or export for "
+            "target cpu; (2) the driver is not installed; (3) a container started without the GPU: --gpus all, on a "
+            "Jetson --runtime nvidia",
         )
     facts = _probe(limit_s)
     return Machine(
