@@ -59,8 +59,9 @@ class FrameReader:
     newest at the moment the consumer starts on the previous one.
 
     One thread decodes and, where the model uses motion, another one prepares; both work outside Python's lock. Without
-    motion there is little to prepare, and whoever has the time does it: the decoder where it waits, for threads of its
-    own or for the consumer, and otherwise the consumer. Handing a frame on once more cost as much on two cores.
+    motion there is little to prepare, and whoever has the time does it: the decoder while the consumer lets it wait,
+    and otherwise the consumer. Handing a frame on once more cost as much on two cores; and where the decoder prepared
+    every frame, fresh from the cache, 960x540 was a tenth slower: FFmpeg's threads get their packets from it, too.
     The consumer gives a credit whenever it takes a batch. A batch of a recording is handed over, and a live source's
     next frame is asked for, against one.
     What goes wrong while reading is raised in the consumer, after the frames that came before it.
@@ -131,25 +132,19 @@ class FrameReader:
                 thread.join(_JOIN_TIMEOUT_S)
 
     def _decode(self) -> None:
-        clock, used, credit, give = time.perf_counter, time.thread_time, self._credits.get, self._decoded.put
+        clock, credit, give = time.perf_counter, self._credits.get, self._decoded.put
         batch = _Batch()
         end = _End(None)
-        has_time = False
         try:
             with closing(iter(self._source)) as frames:
                 if self._is_live:
                     credit()
-                handed_s, used_s = clock(), used()
+                handed_s = clock()
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
                     batch.decoded.append((frame, decoded_s))
-                    if has_time:
-                        self._prepare_in_advance(batch)
                     if len(batch) < self._most(frame) and decoded_s - handed_s <= PATIENCE_S:
                         continue
-                    # A decoder with threads of its own leaves this one waiting. It may as well prepare the frames that
-                    # are fresh in the cache: large ones take half the time.
-                    has_time = used() - used_s < 0.5 * (clock() - handed_s)
                     if not self._is_live:
                         while batch.decoded and self._credits.empty() and self._prepare_in_advance(batch):
                             pass
@@ -158,7 +153,7 @@ class FrameReader:
                     batch = _Batch()
                     if self._is_live:
                         credit()
-                    handed_s, used_s = clock(), used()
+                    handed_s = clock()
         except BaseException as error:
             end = _End(error)
         if len(batch):

@@ -210,19 +210,6 @@ def test_the_decoder_prepares_while_nobody_waits_for_its_frames(scorer: Scorer, 
         np.testing.assert_array_equal(one.input.image, expected.image)
 
 
-def test_a_decoder_that_waits_itself_prepares_what_it_has(scorer: Scorer, prepared_by: dict[int, str]) -> None:
-    def frames() -> Generator[Frame, None, None]:
-        for frame in list(tiny_frames(16)):
-            time.sleep(PATIENCE_S / 8)
-            yield frame
-
-    reader = FrameReader(ListSource(frames()), scorer.input, batch=4)
-    assert [one.frame.index for batch in reader for one in batch] == list(range(16))
-    reader.close()
-    # How long it waits is known after the first batch.
-    assert {prepared_by[k] for k in range(4, 16)} == {"edgevad decoder"}
-
-
 @pytest.mark.parametrize(("is_live", "motion"), [(True, False), (False, True)])
 def test_frames_that_are_wanted_at_once_or_need_the_past_are_left_to_their_own_thread(
     tiny_bundle: Path, tiny_motion_bundle: Path, prepared_by: dict[int, str], *, is_live: bool, motion: bool
