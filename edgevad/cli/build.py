@@ -62,10 +62,18 @@ def build(
 
 def _build(path: Path | None, force: bool, json_output: bool) -> None:
     from edgevad.bundle import Bundle, active_bundle
+    from edgevad.errors import OptionError
     from edgevad.report.build_progress import build_progress
     from edgevad.runtime.engines.opening import open_engine
 
     opened = Bundle.open(active_bundle() if path is None else path)
+    manifest = opened.manifest
+    if manifest.backend != "tensorrt":
+        raise OptionError(
+            f"a bundle for {manifest.target}, run by {manifest.backend}: there is no engine to build",
+            where=opened.path,
+            fix="It runs as it is; for a GPU: edgevad export MODEL --target cuda",
+        )
     with build_progress() as progress:
         backend, obtained = open_engine(opened, force=force, must_keep=True, on_build=progress)
     backend.close()  # it has proved itself: what is kept is known to run

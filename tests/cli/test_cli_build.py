@@ -65,6 +65,13 @@ def test_it_builds_what_runs(build: Build, tmp_path: Path, monkeypatch: pytest.M
     Scorer.from_bundle(retrained.path, on_build=lambda step: pytest.fail(step.phase)).close()
 
 
+def test_a_bundle_for_a_cpu_has_no_engine(build: Build, tiny_bundle: Path) -> None:
+    code, out, err = build(tiny_bundle)
+    assert (code, out) == (2, "")
+    assert "a bundle for cpu, run by onnxruntime: there is no engine to build" in err
+    assert engine_cache().entries() == []
+
+
 def test_json(build: Build, tmp_path: Path) -> None:
     bundle = write_engine_bundle(tmp_path / "bundle")
     _, out, _ = build(bundle.path, "--json")
