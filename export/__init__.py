@@ -10,12 +10,14 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["bundle_for_target", "engine_from_onnx", "onnx_from_model"]
+__all__ = ["bundle_for_target", "engine_from_onnx", "half_from_onnx", "onnx_from_model", "qdq_from_onnx"]
 
 if TYPE_CHECKING:
     from edgevad.export.bundle_for_target import bundle_for_target
     from edgevad.export.engine_from_onnx import engine_from_onnx
+    from edgevad.export.half_from_onnx import half_from_onnx
     from edgevad.export.onnx_from_model import onnx_from_model
+    from edgevad.export.qdq_from_onnx import qdq_from_onnx
 
 
 class _Verbs(ModuleType):

@@ -30,8 +30,6 @@ __all__ = ["Chosen", "backend_of", "choose_graph"]
 _ON_CPU = ("onnxruntime", "openvino")
 # INT8 that gains less than this on a CPU is not worth what it changes.
 LEAST_SPEEDUP = 1.15
-
-
 # How Q/DQ is placed for each engine.
 _STYLES: dict[str, QdqStyle] = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
 

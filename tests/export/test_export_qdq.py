@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -112,7 +114,7 @@ def test_doubling_in_bytes_replaces_every_resize_to_the_same_numbers(
     graph = quantised(loaded, ranges, "onnxruntime")
     kinds = [node.op_type for node in onnx.load_from_string(graph).graph.node]
     assert "Resize" not in kinds
-    monkeypatch.setattr("edgevad.export.qdq_from_onnx.upsample_in_8_bits", lambda model: None)
+    monkeypatch.setattr(sys.modules["edgevad.export.qdq_from_onnx"], "upsample_in_8_bits", lambda model: None)
     plain = quantised(loaded, ranges, "onnxruntime")
     assert [node.op_type for node in onnx.load_from_string(plain).graph.node].count("Resize") == 2
     frames = loaded.sample["frames"]
