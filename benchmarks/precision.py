@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,8 +87,7 @@ def subject_of(config: ModelConfig, source: str | None, folder: Path, *, frames:
     int8 = {style: quick_int8(fp32, {"frames": images}, bank, style) for style in styles}
     spec = InputSpec(config.size_px, config.size_px)
     if bank is not None:
-        episodes, entries, values = bank.shape
-        spec = replace(spec, bank=(episodes, entries, values))
+        spec = spec.with_bank(bank.shape)
     return Subject({"fp32": fp32, "fp16": half_from_onnx(fp32), **int8}, spec, bank, images)
 
 

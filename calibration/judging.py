@@ -69,7 +69,8 @@ def judge(
         progress(start + len(batch))
     score = np.concatenate([one.score for one in found])
     # Frames left out between two stretches are a gap, as between segments.
-    segment = cache.segment[rows].astype(np.int64) + np.concatenate([[0], np.cumsum(np.diff(rows) > 1)]) * 1_000_000
+    begins = (np.diff(rows) > 1) | (np.diff(cache.segment[rows]) != 0)
+    segment = np.concatenate([[0], np.cumsum(begins)])
     windowed = windowed_scores(score, cache.timestamp_ns[rows], segment, calibration.window)
     return Judged(
         score,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from edgevad.errors import OptionError
@@ -68,6 +68,11 @@ class InputSpec:
             raise OptionError(
                 f"a bank of shape {self.bank}", expected=f"at least {NEAREST_EPISODES} episodes of an entry or more"
             )
+
+    def with_bank(self, shape: tuple[int, ...]) -> InputSpec:
+        """The same with a bank of this shape, (E, m, d + 1)."""
+        episodes, entries, values = shape
+        return replace(self, bank=(episodes, entries, values))
 
     def to_json(self) -> dict[str, Any]:
         motion = None

@@ -30,6 +30,7 @@ class GraphIndex:
         readers: name of a value -> the nodes that read it.
         constants: name -> tensor, of initialisers and Constant nodes.
         kinds: name of a value -> its element type (`TensorProto.FLOAT` …), where it is known.
+        shapes: name of a computed value -> its shape, where it is known; 0 for what is not fixed.
     """
 
     model: onnx.ModelProto
@@ -37,6 +38,7 @@ class GraphIndex:
     readers: dict[str, list[NodeProto]]
     constants: dict[str, TensorProto]
     kinds: dict[str, int]
+    shapes: dict[str, list[int]]
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> GraphIndex:
@@ -56,7 +58,8 @@ class GraphIndex:
         values = [*inferred.value_info, *inferred.input, *inferred.output]
         kinds = {value.name: value.type.tensor_type.elem_type for value in values}
         kinds |= {name: tensor.data_type for name, tensor in constants.items()}
-        return cls(model, maker, readers, constants, kinds)
+        shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+        return cls(model, maker, readers, constants, kinds, shapes)
 
     def array(self, name: str) -> npt.NDArray[np.generic] | None:
         """The constant of this name, or None where it is computed."""

@@ -53,14 +53,13 @@ class Chosen:
 
     def summary(self) -> dict[str, Any]:
         """What the manifest says of it."""
-        last = self.choice.attempts[-1] if self.choice.attempts else None
-        passed = last is not None and last.agreement.passed
+        taken = next((attempt for attempt in self.choice.attempts if attempt.agreement.passed), None)
         return {
             "precision": self.choice.precision,
             "why": self.choice.why,
-            "range_method": last.method if last is not None and passed else None,
-            "float_layers": list(last.float_layers) if last is not None and passed else [],
-            "agreement": last.agreement.to_json() if last is not None and passed else None,
+            "range_method": None if taken is None else taken.method,
+            "float_layers": [] if taken is None else list(taken.float_layers),
+            "agreement": None if taken is None else taken.agreement.to_json(),
             "attempts": len(self.choice.attempts),
             "calibration_frames": 0 if self.frames is None else len(self.frames.chosen),
             "milliseconds_a_frame": self.milliseconds,

@@ -16,6 +16,7 @@ from edgevad.export.onnx_from_model import onnx_from_model
 from edgevad.model.folder import ModelFolder, Recipe
 from edgevad.model.scorer import TorchBackend, load_module
 from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.backends.opening import cpu_backend
 from edgevad.spec import InputSpec
 
 __all__ = ["LoadedModel", "load_model"]
@@ -47,14 +48,7 @@ class LoadedModel:
 
     def backend(self, graph: bytes, name: str = "onnxruntime") -> Backend:
         """A graph of this model in an inference engine of this machine: "openvino", else ONNX Runtime."""
-        where = self.folder.path / "model.onnx"
-        if name == "openvino":
-            from edgevad.runtime.backends.openvino import OpenVinoBackend
-
-            return OpenVinoBackend(graph, self.spec, where=where, bank=self.bank)
-        from edgevad.runtime.backends.ort import OnnxRuntimeBackend
-
-        return OnnxRuntimeBackend(graph, self.spec, where=where, bank=self.bank)
+        return cpu_backend(name, graph, self.spec, where=self.folder.path / "model.onnx", bank=self.bank)
 
 
 def load_model(path: str | Path, *, batch: int | None) -> LoadedModel:
@@ -67,10 +61,6 @@ def load_model(path: str | Path, *, batch: int | None) -> LoadedModel:
     module = load_module(folder)
     recipe, provenance = folder.read_recipe()
     bank = None if module.memory is None else folder.read_bank()
-    spec = recipe.model.input
-    if bank is not None:
-        episodes, entries, values = bank.shape
-        spec = InputSpec(spec.height_px, spec.width_px, spec.motion, (episodes, entries, values))
     return LoadedModel(
         folder,
         recipe,
@@ -81,7 +71,7 @@ def load_model(path: str | Path, *, batch: int | None) -> LoadedModel:
             "sources": list(recipe.sources),
             "recipe": recipe.to_json(),
         },
-        spec,
+        recipe.model.input if bank is None else recipe.model.input.with_bank(bank.shape),
         folder.read_calibration(),
         bank,
         folder.read_sample(),

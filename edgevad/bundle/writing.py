@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
@@ -81,8 +80,7 @@ def write_bundle(
         buffer = io.BytesIO()
         np.save(buffer, bank)
         files[BANK_NAME] = buffer.getvalue()
-        episodes, entries, values = bank.shape
-        input = replace(input, bank=(episodes, entries, values))
+        input = input.with_bank(bank.shape)
     manifest = Manifest(
         name=name,
         target=target.name,

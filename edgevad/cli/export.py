@@ -152,7 +152,7 @@ def _report(bundle: Bundle, profile: Target, deviation: float, slot: Path | None
 
 def _self_test_text(precision: str, backend: str, deviation: float) -> str:
     if precision == "fp32":
-        engine = {"openvino": "OpenVINO"}.get(backend, "ONNX Runtime")
+        engine = "OpenVINO" if backend == "openvino" else "ONNX Runtime"
         return f"{engine} agrees with torch within {deviation:.1e} (relative)"
     if backend == "openvino":
         return f"OpenVINO agrees with ONNX Runtime on the {precision} graph within {deviation:.1e} (relative)"

@@ -1,4 +1,4 @@
-"""What every engine that runs on a CPU holds its graph, its bank, its threads and its results against."""
+"""What every engine holds its graph, its bank, its threads and its results against."""
 
 from __future__ import annotations
 
@@ -52,8 +52,17 @@ def checked_bank(bank: npt.NDArray[np.float32] | None, spec: InputSpec, where: P
     return bank
 
 
-def check_graph(inputs: Mapping[str, Port], outputs: Mapping[str, Port], spec: InputSpec, where: Path) -> None:
-    """Hold a graph against the contract (docs/architecture.md), but for the number of frames.
+def check_graph(
+    inputs: Mapping[str, Port],
+    outputs: Mapping[str, Port],
+    spec: InputSpec,
+    where: Path | None,
+    *,
+    what: str = "graph",
+) -> None:
+    """Hold a graph, or `what` was made of it, against the contract (docs/architecture.md).
+
+    The number of frames is not looked at.
 
     Raises:
         BackendError: its inputs or outputs are others.
@@ -67,11 +76,11 @@ def check_graph(inputs: Mapping[str, Port], outputs: Mapping[str, Port], spec: I
     # Of all but the bank the first dimension is the number of frames.
     found = {name: (kind, list(shape)[0 if name == "bank" else 1 :]) for name, (kind, shape) in inputs.items()}
     if found != expected:
-        raise _refusal("inputs", found, expected, where)
+        raise _refusal(f"{what}'s inputs", found, expected, where)
     ranks = {name: ("float32", rank) for name, rank in zip(OUTPUTS, _RANKS, strict=True)}
     found_ranks = {name: (kind, len(shape)) for name, (kind, shape) in outputs.items()}
     if found_ranks != ranks:
-        raise _refusal("outputs", found_ranks, ranks, where)
+        raise _refusal(f"{what}'s outputs", found_ranks, ranks, where)
 
 
 def checked_scores(scores: Scores, count: int, where: Path) -> Scores:
@@ -97,9 +106,9 @@ def first_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _refusal(side: str, found: object, expected: object, where: Path) -> BackendError:
+def _refusal(side: str, found: object, expected: object, where: Path | None) -> BackendError:
     return BackendError(
-        f"the graph's {side} are {found}",
+        f"the {side} are {found}",
         where=where,
         expected=f"{expected}, as the manifest says",
         fix="Export the bundle again",

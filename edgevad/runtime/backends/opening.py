@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from edgevad.bundle.bundle import Bundle
 from edgevad.errors import OptionError
 from edgevad.runtime.backends.backend import Backend
+from edgevad.spec import InputSpec
 
 if TYPE_CHECKING:
     from edgevad.runtime.engines.options import BuildProgress
 
-__all__ = ["BACKENDS", "open_backend", "precision_in"]
+__all__ = ["BACKENDS", "cpu_backend", "open_backend", "precision_in"]
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 
@@ -37,8 +42,26 @@ def open_backend(
         from edgevad.runtime.engines.opening import open_tensorrt
 
         return open_tensorrt(bundle, on_build=on_build)
-    graph, spec, bank = bundle.graph(), bundle.manifest.input, bundle.bank()
     where = bundle.path / bundle.graph_name()
+    return cpu_backend(name, bundle.graph(), bundle.manifest.input, where=where, bank=bundle.bank(), threads=threads)
+
+
+def cpu_backend(
+    name: str,
+    graph: bytes,
+    spec: InputSpec,
+    *,
+    where: Path,
+    bank: npt.NDArray[np.float32] | None,
+    threads: int | None = None,
+) -> Backend:
+    """Load a graph that is in no bundle, or not yet, into OpenVINO where that is its name, else into ONNX Runtime.
+
+    Raises:
+        OptionError: too many threads, or none.
+        BackendError: the engine refuses the graph.
+        MissingExtraError: the engine is not installed.
+    """
     if name == "openvino":
         from edgevad.runtime.backends.openvino import OpenVinoBackend
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgevad._extras import require
 from edgevad.errors import BackendError, EdgevadError, MissingExtraError
 from edgevad.runtime.backends.backend import Scores
+from edgevad.runtime.backends.contract import OUTPUTS, check_graph, checked_bank
 from edgevad.runtime.backends.device_memory import DeviceMemory, Graph, PinnedArray
 from edgevad.runtime.backends.owner_thread import OwnerThread, ThreadClosedError
 from edgevad.runtime.engines.loaded_engine import EngineTensor
@@ -22,7 +23,6 @@ from edgevad.spec import InputSpec
 
 __all__ = ["TensorRtBackend"]
 
-_OUTPUTS = {"score": 2, "heatmap": 4, "latent": 2}
 # What a captured graph gives is compared with what the engine gave: the same kernels, so that only sums of floats
 # taken in another order may differ.
 _GRAPH_RTOL, _GRAPH_ATOL = 1e-3, 1e-6
@@ -71,10 +71,8 @@ class TensorRtBackend:
         self._session: _Session | None = None
         made: list[_Session] = []
         try:
-            if spec.bank is not None and (bank is None or bank.shape != spec.bank):
-                shape = None if bank is None else bank.shape
-                raise BackendError(f"the graph was given a bank of shape {shape}", expected=str(spec.bank))
-            self._thread.run(lambda: made.append(_Session(engine, spec, bank, cuda_graph, memory or _pycuda)))
+            held = checked_bank(bank, spec, where)
+            self._thread.run(lambda: made.append(_Session(engine, spec, held, cuda_graph, memory or _pycuda)))
             self._session = made[0]
         except BaseException as error:
             # Ctrl-C ends the waiting, not the making: what is made then is released where it was made.
@@ -180,7 +178,7 @@ class _Session:
             # After an error of its own a CUDA context gives nothing but errors.
             self._failed = " ".join(str(error).split())[:200]
             raise
-        score, heatmap, latent = (self._buffers[name].host[:count].copy() for name in _OUTPUTS)
+        score, heatmap, latent = (self._buffers[name].host[:count].copy() for name in OUTPUTS)
         return Scores(score, heatmap, latent)
 
     def close(self) -> None:
@@ -229,7 +227,7 @@ class _Session:
             if self._buffers[name].address is None:
                 self._memory.copy_to_device(self._addresses[name], self._buffers[name].host, self._stream)
         self._engine.enqueue(self._stream.handle)
-        for name in _OUTPUTS:
+        for name in OUTPUTS:
             if self._buffers[name].address is None:
                 self._memory.copy_to_host(self._buffers[name].host, self._addresses[name], self._stream)
 
@@ -247,17 +245,17 @@ class _Session:
         self._run()
         if not cuda_graph:
             return
-        plain = {name: self._buffers[name].host.copy() for name in _OUTPUTS}
+        plain = {name: self._buffers[name].host.copy() for name in OUTPUTS}
         try:
             self.graph = self._memory.capture(self._stream, self._enqueue)
         except Exception as error:
             _log.info("inferences are launched one by one: no CUDA graph of the engine (%s)", error)
             self._stream = self._memory.stream()  # the old one may still believe that it is captured
             return
-        for name in _OUTPUTS:
+        for name in OUTPUTS:
             self._buffers[name].host[...] = np.nan
         self._run()
-        same = all(np.allclose(self._buffers[n].host, plain[n], _GRAPH_RTOL, _GRAPH_ATOL, True) for n in _OUTPUTS)
+        same = all(np.allclose(self._buffers[n].host, plain[n], _GRAPH_RTOL, _GRAPH_ATOL, True) for n in OUTPUTS)
         if not same:
             _log.warning("inferences are launched one by one: the engine's CUDA graph gives other scores")
             graph, self.graph = self.graph, None
@@ -266,24 +264,12 @@ class _Session:
 
 def _batch_of(tensors: tuple[EngineTensor, ...], spec: InputSpec) -> int:
     """The engine's batch size; raises BackendError where its inputs and outputs are not those of the contract."""
-    size = (spec.height_px, spec.width_px)
-    inputs: dict[str, tuple[str, tuple[int, ...]]] = {"frames": ("uint8", (*size, 3))}
-    if spec.motion is not None:
-        inputs["motion"] = ("float32", (*size, spec.motion.channels))
-    if spec.bank is not None:
-        inputs["bank"] = ("float32", spec.bank)
-    # Of all but the bank the first dimension is the number of frames.
-    found = {t.name: (t.dtype.name, t.shape[0 if t.name == "bank" else 1 :]) for t in tensors if t.is_input}
-    outputs = {t.name: (t.dtype.name, len(t.shape)) for t in tensors if not t.is_input}
-    wanted = {name: ("float32", rank) for name, rank in _OUTPUTS.items()}
-    batches = {t.shape[0] for t in tensors if t.name != "bank"}
-    for side, is_, should in (("inputs", found, inputs), ("outputs", outputs, wanted)):
-        if is_ != should:
-            raise BackendError(
-                f"the engine's {side} are {is_}",
-                expected=f"{should}, as the manifest says",
-                fix="Export the bundle again",
-            )
+    inputs, outputs = (
+        {tensor.name: (tensor.dtype.name, tensor.shape) for tensor in tensors if tensor.is_input is is_input}
+        for is_input in (True, False)
+    )
+    check_graph(inputs, outputs, spec, None, what="engine")
+    batches = {tensor.shape[0] for tensor in tensors if tensor.name != "bank"}
     if len(batches) != 1:
         raise BackendError(f"the engine's batch sizes are {sorted(batches)}", expected="one", fix="Export it again")
     return batches.pop()
