@@ -26,7 +26,7 @@ from edgevad.errors import BundleError, OutputError
 if TYPE_CHECKING:
     from edgevad.runtime.engines.options import BuildProgress
 
-__all__ = ["activate", "active_bundle", "home_directory"]
+__all__ = ["activate", "active_bundle"]
 
 _SLOTS = ("a", "b")
 
