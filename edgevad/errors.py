@@ -1,12 +1,17 @@
 """Every error edgevad raises on purpose.
 
 EdgevadError
-├── OptionError              an option or configuration value that cannot be used
+├── OptionError              an option that cannot be used
+│   └── ConfigError              a configuration file that cannot be used
 ├── MissingExtraError        an optional dependency that is not installed
 ├── OutputError              something could not be written (permission, full disk, wrong kind of path)
 ├── SourceError              frames could not be read
 │   ├── SourceNotFoundError      the path, camera or stream does not exist
-│   └── SourceUnreadableError    it exists, but no frame can be read from it
+│   ├── SourceUnreadableError    it exists, but no frame can be read from it
+│   └── CameraLostError          a camera gave frames and gives none any more
+├── StoreError               the event store or the catalogue of drives cannot be opened, or is no such thing
+├── SinkError                an outlet (broker, web server) cannot be reached or refuses
+├── ServiceError             the system's service manager is missing or refuses
 ├── TrainingError            training cannot start or go on
 ├── ModelError               a model folder is missing, broken or of another version
 ├── ExportError              a graph cannot be made for the target
@@ -32,7 +37,9 @@ __all__ = [
     "BackendError",
     "BundleError",
     "CalibrationError",
+    "CameraLostError",
     "ChecksumMismatchError",
+    "ConfigError",
     "DatasetError",
     "EdgevadError",
     "EngineError",
@@ -44,10 +51,13 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "ServiceError",
     "SignatureError",
+    "SinkError",
     "SourceError",
     "SourceNotFoundError",
     "SourceUnreadableError",
+    "StoreError",
     "TrainingError",
 ]
 
@@ -79,6 +89,10 @@ class OptionError(EdgevadError):
     """An option or configuration value that cannot be used."""
 
 
+class ConfigError(OptionError):
+    """A configuration file cannot be read, or holds what cannot be used."""
+
+
 class MissingExtraError(EdgevadError):
     """An optional dependency that is not installed, or that cannot be loaded: `broken` says why."""
 
@@ -108,6 +122,22 @@ class SourceNotFoundError(SourceError):
 
 class SourceUnreadableError(SourceError):
     """It exists, but no frame can be read from it."""
+
+
+class CameraLostError(SourceError):
+    """A camera gave frames and gives none any more."""
+
+
+class StoreError(EdgevadError):
+    """The event store or the catalogue of drives cannot be opened, or is no such thing."""
+
+
+class SinkError(EdgevadError):
+    """An outlet cannot be reached or refuses what it is given."""
+
+
+class ServiceError(EdgevadError):
+    """The system's service manager is missing or refuses."""
 
 
 class TrainingError(EdgevadError):

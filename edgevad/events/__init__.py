@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from edgevad.events.event import Event
+from edgevad.events.incident import Incident
 from edgevad.events.jsonl import JsonlSink
+from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
 
-__all__ = ["Event", "JsonlSink", "Sink"]
+__all__ = ["Event", "Incident", "JsonlSink", "RunInfo", "Sink"]

@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgevad.events.event import Event
+from edgevad.events.incident import Incident
+from edgevad.events.run_info import RunInfo
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
@@ -17,14 +19,34 @@ __all__ = ["Sink"]
 class Sink:
     """Takes results as they come; a context manager that finishes its output when the run ends.
 
-    `push` and `event` are called from the thread that scores: they must be quick.
+    All methods are called from one thread, in the order in which things happened. Of a recording that is the thread
+    that scores; a camera's sinks have a thread each (`Dispatcher`), and when one is too slow, results are dropped and
+    counted for it, never events or incidents.
+
+    A method may raise an `EdgevadError`. Of a recording that ends the run; with cameras the sink is reported as failing
+    and fed on: it must be able to take up its work again, e.g. when there is space on the disk.
     """
+
+    #: What people call it: in messages, counters and incidents.
+    name: str = ""
+
+    def start(self, run: RunInfo) -> None:
+        """Told once, before everything else."""
 
     def push(self, result: Result) -> None:
         """Take one frame's result."""
 
+    def event_began(self, event: Event) -> None:
+        """An event has begun and is certain to be recorded; `event`, so far, will come again when it is over.
+
+        Called after `push` of the frame that made it certain.
+        """
+
     def event(self, event: Event) -> None:
         """Take one finished event; called after `push` of the frame that showed it to be over."""
+
+    def incident(self, incident: Incident) -> None:
+        """Take an incident when it begins, and once more when it is over."""
 
     def finish(self, summary: RunSummary) -> None:
         """Take what the run came to, after its last event; also of a run that failed (`RunSummary.error`)."""

@@ -117,7 +117,7 @@ class LiveView(_Meter):
         rows.add_row("speed", self._speed())
         rows.add_row("score", score_bar(result.anomaly_score, self._threshold))
         rows.add_row("recent", sparkline(self._recent, self._threshold))
-        style = {"anomaly": "bold red", "normal": "green", "warm-up": "yellow"}[result.state]
+        style = {"anomaly": "bold red", "normal": "green", "warm-up": "yellow", "fault": "magenta"}[result.state]
         rows.add_row("state", Text(result.state, style=style))
         for event in self._events:
             rows.add_row("event", Text(event_line(event), style="red"))

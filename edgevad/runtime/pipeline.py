@@ -26,7 +26,7 @@ from edgevad.sources.source import Source
 
 __all__ = ["Pipeline", "Result", "State"]
 
-State = Literal["warm-up", "normal", "anomaly"]
+State = Literal["warm-up", "normal", "anomaly", "fault"]
 # Scores (P,) and heat (hh, hw) of one frame; no heat where the scores are none.
 _FrameScores = tuple[list[float], npt.NDArray[np.float32] | None]
 
@@ -43,11 +43,14 @@ class Result:
         anomaly_score: the largest of `deviates` among the parts that decide; None in state "warm-up".
         cause: name of that part, i.e. what was rare; None in state "warm-up".
         is_anomaly: the frame is inside an event.
-        state: "warm-up" while motion has no earlier frame of this segment to look back to, else "normal" or "anomaly".
+        state: "warm-up" while motion has no earlier frame of this segment to look back to, and while no event may start
+            yet; "fault" where the camera's lens shows nothing to judge; else "normal" or "anomaly".
         heatmap: (hh, hw) float32 >= 0, local errors, 1 where they alone would raise an alarm; None in state "warm-up".
         latency_s: from the decoded frame to this decision. Of recordings, which are read ahead and scored in batches,
             the time the frame lay waiting is left out, and its share of the batch's scoring counts.
         event: the event that this frame showed to be over (it ended at an earlier frame), or None.
+        event_began: the event, so far, that this frame made certain to be recorded, or None.
+        fault: what is wrong with the lens in state "fault" ("black", "frozen", "covered", "blurred"), else None.
     """
 
     frame: Frame
@@ -61,6 +64,8 @@ class Result:
     heatmap: npt.NDArray[np.float32] | None
     latency_s: float
     event: Event | None
+    event_began: Event | None = None
+    fault: str | None = None
 
 
 class Pipeline:
@@ -192,4 +197,5 @@ class Pipeline:
             heat,
             time.perf_counter() - origin_s,
             event,
+            self._detector.began,
         )

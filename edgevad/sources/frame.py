@@ -24,6 +24,7 @@ class Frame:
         source_id: the source the frame came from, as a person would name it (path, camera, clip folder).
         segment: grows by one at every gap in time and wherever one source ends and another begins; nothing may be
             smoothed, stacked or differenced across it.
+        captured_s: when a live source's frame left the driver, by `time.perf_counter()`; None for recordings.
     """
 
     image: Image
@@ -31,3 +32,4 @@ class Frame:
     timestamp_ns: int
     source_id: str
     segment: int = 0
+    captured_s: float | None = None

@@ -1,0 +1,1 @@
+"""What makes a run a service: configuration, systemd, health checks."""
