@@ -54,6 +54,7 @@ BARS = {
     "entropy term, share of a step at batch 64": Bar(0.05, is_least=False),
     "run / slower of decoding and model": Bar(0.9, is_least=True),
     "resident memory, largest deviation (MB)": Bar(10.0, is_least=False),
+    "video lost by a kill, largest (s)": Bar(1.0, is_least=False),
     "torch and ONNX Runtime, relative difference": Bar(1e-4, is_least=False),
     "ONNX Runtime, float32 / int8": Bar(2.0, is_least=True),
     "ONNX Runtime float32 / OpenVINO int8": Bar(3.0, is_least=True),
