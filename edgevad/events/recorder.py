@@ -72,7 +72,9 @@ class Recorder(Sink):
         for notice in self.shelf.notices:
             self.shelf.put(StoredEvent.of_incident(run, notice, time.time_ns()))
         self._flush()
-        self._tell()
+        self._problem = (
+            None  # it will be told with every frame, if it lasts; a start that fails would be tried for ever
+        )
 
     def push(self, result: Result) -> None:
         camera = self._camera(result.frame.source_id)
