@@ -91,6 +91,7 @@ class StreamState:
         self._where = where
         self._lens = None if lens is None else LensMonitor(lens)
         self._detector = EventDetector(hysteresis, ids)
+        self._calibration = calibration
         self._windows: list[SlidingWindow] = []
         self._set_calibration(calibration, hysteresis)
 
