@@ -27,6 +27,7 @@ COMMANDS = (
     "inspect",
     "dataset",
     "config",
+    "service",
 )
 
 
