@@ -28,6 +28,7 @@ COMMANDS = (
     "inspect",
     "dataset",
     "config",
+    "service",
 )
 
 
