@@ -24,7 +24,6 @@ from edgevad.events.incident import Incident
 from edgevad.runtime.pipeline import Pipeline
 from edgevad.runtime.scorer import Scorer
 from edgevad.sources import open_source
-from edgevad.sources.live import LiveSource
 from edgevad.spec import InputSpec
 from tests.rtsp import FRAMES_OF_START, RtspServer, lacking, number_in
 from tests.tiny import write_tiny_bundle
@@ -155,9 +154,10 @@ def main() -> int:
         bundle = write_tiny_bundle(Path(folder) / "bundle", InputSpec(32, 32)).path
         server.start(size_of(0))
         source = open_source(server.url, reconnect=True)
-        assert isinstance(source, LiveSource)
-        source.on_incident = incidents.append
-        with Scorer.from_bundle(bundle) as scorer, Pipeline(scorer, source) as pipeline:
+        with (
+            Scorer.from_bundle(bundle) as scorer,
+            Pipeline(scorer, source, on_incident=incidents.append) as pipeline,
+        ):
             watched = watch(pipeline, Power(server, arguments.seed), arguments.restarts, arguments.frames)
     rows = rows_of(watched, incidents, arguments.restarts)
     facts = {"restarts": arguments.restarts, "causes": ", ".join(sorted({incident.cause for incident in incidents}))}

@@ -10,7 +10,7 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,7 @@ from edgevad.errors import OptionError, SourceError, SourceNotFoundError, Source
 from edgevad.sources.address import without_password
 from edgevad.sources.camera import LiveOptions, is_camera_file, live_opener, open_camera
 from edgevad.sources.chain import ChainSource
-from edgevad.sources.listing import Listing, is_image, list_folder, natural_key, sort_out
+from edgevad.sources.listing import Listing, is_image, is_mcap, list_folder, natural_key, sort_out
 from edgevad.sources.members import Members
 from edgevad.sources.source import Source
 
@@ -27,7 +27,8 @@ __all__ = ["SourceSpec", "open_source"]
 
 SourceSpec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-_MEDIA = "images, videos, a Donkeycar tub, or folders of them"
+_MEDIA = "images, videos, MCAP files, a Donkeycar tub, or folders of them"
+_CAMERA_OF = "?camera="
 
 
 _STALE_S = 2.0
@@ -39,6 +40,7 @@ class _Options:
     gap_s: float
     include_deleted: bool
     live: LiveOptions
+    camera: str | None = None
 
 
 def open_source(
@@ -64,8 +66,10 @@ def open_source(
     - "v4l2src ! videoconvert ! appsink": a GStreamer pipeline, known by its " ! ";
     - a video file, or an image;
     - a Donkeycar tub, v1 or v2;
-    - a folder of images, or of videos, or of such folders and tubs: each sub-folder is a segment, in natural order
-      (2 before 10); hidden files are ignored; members that cannot be read are skipped and counted;
+    - a logged drive: an MCAP file, or the folder of its legs; "DRIVE?camera=front" is one of its cameras, otherwise
+      all of them are read, one after the other;
+    - a folder of images, or of videos, or of such folders, tubs and drives: each sub-folder is a segment, in natural
+      order (2 before 10); hidden files are ignored; members that cannot be read are skipped and counted;
     - "frames/*.jpg", "drives/**/*.mp4": a glob, in natural order; the images of one folder are one sequence. Images
       that are listed one by one count as such a glob too, which is what an unquoted glob becomes in a shell.
 
@@ -110,6 +114,9 @@ def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
         return open_live()
     path = Path(text).expanduser()
     mode = _mode_of(path)
+    if mode is None and _CAMERA_OF in text:
+        text, _, camera = text.rpartition(_CAMERA_OF)
+        return _open_one(text, replace(options, camera=camera), is_path=True)
     if mode is None:
         if glob.has_magic(text):
             return _open_glob(str(path), options)
@@ -141,6 +148,8 @@ def _open_file(path: Path, options: _Options) -> Source:
         raise SourceUnreadableError("permission denied", where=path)
     if is_image(path):
         return _images([path], str(path), options)
+    if is_mcap(path):
+        return _mcap(path, options)
     if path.name == "manifest.json" and any(path.parent.glob("*.catalog")):
         return _open_folder(path.parent, options)
     return _video(path, options)
@@ -155,6 +164,8 @@ def _open_folder(folder: Path, options: _Options, *, listing: Listing | None = N
     _refuse_mixture(listing, str(folder), f"{folder}/*.mp4")
     if listing.images:
         return _images(listing.images, str(folder), options)
+    if listing.mcaps:
+        return _drive(listing.mcaps, str(folder), options)
     if listing.videos:
         source = _open_members(listing.videos, options).chained(str(folder), "folder")
     else:
@@ -166,10 +177,11 @@ def _open_folder(folder: Path, options: _Options, *, listing: Listing | None = N
 
 
 def _open_members(paths: Iterable[Path], options: _Options) -> Members:
-    """The videos among `paths`, and the folders that hold something themselves; a whole tree is not searched."""
+    """The files among `paths`, and the folders that hold something themselves; a whole tree is not searched."""
     members = Members()
     for path in paths:
-        members.add(path, partial(_open_subfolder if path.is_dir() else _video, path, options))
+        opener = _open_subfolder if path.is_dir() else _mcap if is_mcap(path) else _video
+        members.add(path, partial(opener, path, options))
     return members
 
 
@@ -177,7 +189,7 @@ def _open_subfolder(folder: Path, options: _Options) -> Source | None:
     from edgevad.sources.tub import tub_version
 
     listing = list_folder(folder)
-    if listing.images or listing.videos or tub_version(folder) is not None:
+    if listing.images or listing.videos or listing.mcaps or tub_version(folder) is not None:
         return _open_folder(folder, options, listing=listing)
     return None
 
@@ -188,7 +200,7 @@ def _open_glob(pattern: str, options: _Options) -> Source:
     _refuse_mixture(listing, pattern, pattern + ".mp4")
     if listing.images:
         return _chain(_image_sequences(listing.images, options), pattern, "glob")
-    paths = sorted((*listing.videos, *listing.folders), key=lambda path: natural_key(str(path)))
+    paths = sorted((*listing.videos, *listing.mcaps, *listing.folders), key=lambda path: natural_key(str(path)))
     source = _open_members(paths, options).chained(pattern, "glob")
     if source is None:
         if found:
@@ -228,9 +240,11 @@ def _image_sequences(files: Sequence[Path], options: _Options) -> list[Source]:
 
 
 def _refuse_mixture(listing: Listing, where: str, example: str) -> None:
-    if listing.images and listing.videos:
+    kinds = {"images": listing.images, "videos": listing.videos, "MCAP files": listing.mcaps}
+    found = [f"{kind} ({files[0].name}, …)" for kind, files in kinds.items() if files]
+    if len(found) > 1:
         raise SourceUnreadableError(
-            f"holds both images ({listing.images[0].name}, …) and videos ({listing.videos[0].name}, …)",
+            f"holds both {' and '.join(found)}",
             where=where,
             expected="one kind",
             fix=f"Name the one you mean, for example {example!r}",
@@ -247,6 +261,16 @@ def _video(path: Path, options: _Options) -> Source:
     from edgevad.sources.video import VideoSource
 
     return VideoSource(path, fps_hz=options.fps_hz, gap_s=options.gap_s)
+
+
+def _mcap(path: Path, options: _Options) -> Source:
+    return _drive([path], str(path), options)
+
+
+def _drive(files: Sequence[Path], name: str, options: _Options) -> Source:
+    from edgevad.sources.mcap import open_mcap
+
+    return open_mcap(files, name=name, camera=options.camera, gap_s=options.gap_s)
 
 
 def _chain(members: list[Source], name: str, kind: str) -> Source:
