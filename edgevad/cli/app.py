@@ -26,6 +26,7 @@ COMMANDS = (
     "build",
     "inspect",
     "dataset",
+    "config",
 )
 
 

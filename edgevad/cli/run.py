@@ -119,7 +119,7 @@ def _open_sinks(
     from edgevad.events.jsonl import JsonlSink
     from edgevad.report.run_view import LinesView, LiveView
 
-    source = pipeline.source
+    sources = pipeline.sources
     threshold = pipeline.hysteresis.threshold
     sinks: list[Sink] = []
     if save is not None or show:
@@ -129,7 +129,7 @@ def _open_sinks(
         annotator = Annotator(threshold)
         if save is not None:
             # Sources of mixed or unknown rate play at that of most cars' recorders.
-            sinks.append(stack.enter_context(VideoSink(save, annotator, fps_hz=source.fps_hint_hz or 20.0)))
+            sinks.append(stack.enter_context(VideoSink(save, annotator, fps_hz=sources[0].fps_hint_hz or 20.0)))
         if show:
             annotator = Annotator(threshold)
             sinks.append(stack.enter_context(WindowSink(annotator, pipeline.stop)))
@@ -138,7 +138,7 @@ def _open_sinks(
         sinks.append(stack.enter_context(JsonlSink(out)))
     if not quiet:
         console = Console(stderr=True)
-        sinks.append(stack.enter_context((LiveView if console.is_terminal else LinesView)(console, source, threshold)))
+        sinks.append(stack.enter_context((LiveView if console.is_terminal else LinesView)(console, sources, threshold)))
     return sinks
 
 
@@ -159,11 +159,11 @@ def _stop_on_signal(pipeline: Pipeline) -> Iterator[None]:
 
 
 def _written(summary: RunSummary, out: Path | None, save: Path | None) -> list[str]:
-    from edgevad.events.jsonl import EVENTS_NAME, FRAMES_NAME, SUMMARY_NAME
+    from edgevad.events.jsonl import EVENTS_NAME, FRAMES_NAME, INCIDENTS_NAME, SUMMARY_NAME
 
     files: list[str] = []
     if out is not None:
-        files += [str(out / name) for name in (FRAMES_NAME, EVENTS_NAME, SUMMARY_NAME)]
+        files += [str(out / name) for name in (FRAMES_NAME, EVENTS_NAME, INCIDENTS_NAME, SUMMARY_NAME)]
     if save is not None and summary.frames:
         files.append(str(save))
     return files

@@ -36,6 +36,21 @@ class LatencyHistogram:
                 return min(self.max_s, _LEAST_S * math.pow(10.0, (bin_index + 1) / _BINS_PER_DECADE))
         return self.max_s
 
+    def bins(self, count: int) -> list[tuple[float, float, int]]:
+        """At most `count` bins of equal width in the logarithm: edges in seconds, and how many lie between them.
+
+        They span what was counted; none where nothing was.
+        """
+        used = [index for index, number in enumerate(self._counts) if number]
+        if not used:
+            return []
+        width = -(-(used[-1] + 1 - used[0]) // count)
+        edge = [_LEAST_S * math.pow(10.0, index / _BINS_PER_DECADE) for index in range(len(self._counts) + width + 1)]
+        return [
+            (edge[start], edge[start + width], sum(self._counts[start : start + width]))
+            for start in range(used[0], used[-1] + 1, width)
+        ]
+
     def to_json(self) -> dict[str, float]:
         """p50, p95, p99 and max, in milliseconds."""
         values = {f"p{percent}": self.percentile_s(percent) for percent in (50, 95, 99)}

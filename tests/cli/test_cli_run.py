@@ -17,6 +17,8 @@ import pytest
 from edgevad.bundle import activate
 from edgevad.cli import main
 
+NAMES = ("frames.jsonl", "events.jsonl", "incidents.jsonl", "summary.json")
+
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], edgevad_home: Path):  # type: ignore[no-untyped-def]
@@ -70,7 +72,7 @@ def test_a_video_end_to_end(run, tiny_bundle: Path, tiny_video: Path, tmp_path: 
     [event] = summary["events"]
     assert (event["start_frame"], event["end_frame"]) == (60, pytest.approx(82, abs=2))
     assert "event 1: frames 60 to" in stderr
-    assert summary["files"] == [str(out / n) for n in ("frames.jsonl", "events.jsonl", "summary.json")] + [str(save)]
+    assert summary["files"] == [str(out / n) for n in NAMES] + [str(save)]
 
     rows = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(120))
