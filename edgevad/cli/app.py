@@ -24,9 +24,11 @@ COMMANDS = (
     "evaluate",
     "activate",
     "build",
+    "bench",
     "inspect",
     "dataset",
     "config",
+    "service",
 )
 
 
