@@ -24,6 +24,7 @@ COMMANDS = (
     "evaluate",
     "activate",
     "build",
+    "drives",
     "inspect",
     "dataset",
     "config",
