@@ -93,22 +93,13 @@ class WebhookConfig(Section):
 
 @dataclass(frozen=True)
 class MetricsConfig(Section):
-    """[metrics], for `PrometheusSink`"""
+    """[metrics], for `MetricsSettings`"""
 
-    host: str = option("Address it listens at.", "127.0.0.1")
+    host: str = option("Address it listens at; this one lets in nobody from outside.", "127.0.0.1")
     port: int = option("TCP port of the metrics page.", 9464, low=1, high=65535)
-    token_file: Path | None = option("File that holds the token a reader has to show.", None, example="metrics.token")
-    token_env: str | None = option(
-        "Or the environment variable that holds it.",
+    token_file: Path | None = option(
+        "File with the token that readers have to show, made where there is none; without it metrics.token in "
+        "$EDGEVAD_HOME.",
         None,
-        pattern=VARIABLE,
-        words=VARIABLE_WORDS,
-        example="METRICS_TOKEN",
+        example="/var/lib/edgevad/metrics.token",
     )
-
-    def conflicts(self) -> Iterator[tuple[str, str]]:
-        yield from two_secrets("token", self.token_file, self.token_env)
-
-    def secret(self) -> str | None:
-        """The token. Raises ConfigError where it cannot be read."""
-        return read_secret(self.token_file, self.token_env)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from edgevad.service.config import check_config, load_config
 from edgevad.service.example import example_config
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import Section
-from edgevad.service.outlets import MqttConfig, WebhookConfig
+from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.sections import SECTIONS
 from edgevad.service.watching import GovernorConfig, LensConfig
 from edgevad.targets import load_target
@@ -60,7 +61,7 @@ def test_the_example_loads_and_has_every_key(tmp_path: Path) -> None:
 def test_everything_that_the_example_offers_is_taken(tmp_path: Path) -> None:
     """With every setting switched on, only those are refused that exclude each other."""
     text = re.sub(r"^#(?=[\w\[])", "", example_config(), flags=re.MULTILINE)
-    for key in ("password_env", "secret_env", "token_env", "alarms_per_hour"):
+    for key in ("password_env", "secret_env", "alarms_per_hour"):
         text = re.sub(rf"^{key} = .*\n", "", text, flags=re.MULTILINE)
     text = text.replace("tls = false", "tls = true").replace(
         'source = "/dev/video0"', 'source = "rtsp://user@camera/front"'
@@ -192,10 +193,11 @@ def test_the_hysteresis_is_what_the_file_says(tmp_path: Path) -> None:
         (DrivesConfig, "edgevad.drives.policy", "Retention", {}),
         (MqttConfig, "edgevad.events.mqtt_link", "MqttSettings", {"host": "h"}),
         (WebhookConfig, "edgevad.events.webhook", "WebhookSettings", {"url": "https://h/"}),
+        (MetricsConfig, "edgevad.events.metrics", "MetricsSettings", {"token_file": Path("t")}),
     ],
 )
 def test_defaults_here_are_those_of_the_classes_that_are_built(
-    section: type[Section], module: str, name: str, more: dict[str, str]
+    section: type[Section], module: str, name: str, more: dict[str, Any]
 ) -> None:
     """A default stands in two places, for nothing heavy is imported here: they must not drift apart."""
     cls = getattr(pytest.importorskip(module), name)
