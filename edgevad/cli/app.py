@@ -24,6 +24,7 @@ COMMANDS = (
     "evaluate",
     "activate",
     "build",
+    "bench",
     "inspect",
     "dataset",
     "config",

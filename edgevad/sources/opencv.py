@@ -27,7 +27,7 @@ if not _ASKED_FOR_LOG:
     _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     _set_log_level(0)
 
-__all__ = ["BadImageError", "bgr_from", "cv2", "has_gstreamer", "read_image"]
+__all__ = ["BadImageError", "bgr_from", "cv2", "decode_image", "has_gstreamer", "read_image"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -51,6 +51,15 @@ def read_image(path: Path) -> Image:
         raise BadImageError("image missing") from None
     except OSError as error:
         raise BadImageError(f"image unreadable ({error.strerror or error})") from None
+    return decode_image(data)
+
+
+def decode_image(data: bytes) -> Image:
+    """As `read_image`, of the file's bytes.
+
+    Raises:
+        BadImageError: they are empty, cut off or no image.
+    """
     if not data:
         raise BadImageError("image empty (0 bytes)")
     _refuse_damaged(data)
