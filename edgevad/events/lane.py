@@ -271,8 +271,11 @@ class Lane:
         assert run is not None
         while not self._try(lambda: self.sink.start(run)):
             with self._changed:
-                if self._is_lossless or self._changed.wait_for(lambda: self._closing, self._limits.retry_s):
-                    return self._is_lossless
+                if self._is_lossless:
+                    return True  # the error is told, and what comes is counted as dropped
+                is_last = self._changed.wait_for(lambda: self._closing, self._limits.retry_s)
+            if is_last:
+                return self._try(lambda: self.sink.start(run))
         return True
 
     def _next(self) -> _Queue | None:

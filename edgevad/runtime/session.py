@@ -118,7 +118,7 @@ def run_session(
     summary = RunSummary(_run_info(pipeline, sources), alarms_per_hour)
 
     def on_incident(incident: Incident) -> None:
-        if incident.end_ns is None or incident.end_ns == incident.start_ns:  # not when it is told again
+        if incident.is_new:
             summary.incident_counts[incident.kind] += 1
         for sink in sinks:
             sink.incident(incident)
