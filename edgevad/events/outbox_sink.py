@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -97,20 +97,15 @@ class OutboxSink(Sink):
         else:
             self._thread.join(_CLOSE_S)
 
-    @property
-    def waiting(self) -> int:
-        """Messages that are still to be sent."""
-        return 0 if self.outbox is None else self.outbox.waiting
-
-    @property
-    def dropped(self) -> int:
-        """Messages dropped since the queue was full or they had grown too old."""
-        return 0 if self.outbox is None else self.outbox.dropped
-
-    @property
-    def is_failing(self) -> bool:
-        """The receiver has been out of reach for a while."""
-        return self._health.is_failing
+    def figures(self) -> Mapping[str, int]:
+        """Messages `waiting`, `dropped` (too many or too old) and `refused`; `failing` is 1 during an outage."""
+        outbox = self.outbox
+        return {
+            "waiting": 0 if outbox is None else outbox.waiting,
+            "dropped": 0 if outbox is None else outbox.dropped,
+            "refused": self.refused,
+            "failing": int(self._health.is_failing),
+        }
 
     def _post(self, topic: str, body: Callable[[RunInfo], bytes]) -> None:
         outbox, run = self.outbox, self._run

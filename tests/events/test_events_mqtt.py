@@ -105,7 +105,7 @@ def test_events_incidents_and_state_are_published(
     assert (ended["run_id"], ended["device"], ended["bundle"]) == (RUN.run_id, "car 17/a", "car")
     assert [one["end_ns"] is None for one in listener.of("incident")] == [True, False]
     assert listener.sequence() == [1, 2, 3, 4]
-    until(lambda: sink.waiting == 0)
+    until(lambda: sink.figures()["waiting"] == 0)
     sink.close()
     until(lambda: listener.of("status")[-1]["online"] is False)
     assert listener.of("status")[-1]["reason"] == "stopped"
@@ -149,7 +149,7 @@ def test_nothing_is_lost_while_the_broker_is_away_at_the_start_and_later(
             until(lambda: len(set(listener.sequence())) == number)
         assert in_order_at_least_once(listener.sequence())
         assert {one["id"] for one in listener.of("event")} == set(range(1, number + 1))
-        until(lambda: sink.waiting == 0)
+        until(lambda: sink.figures()["waiting"] == 0)
     finally:
         sink.close()
         broker.stop()
@@ -250,7 +250,7 @@ def test_over_tls_the_brokers_certificate_is_verified(sinks: list[MqttSink], tmp
     trusting = opened(sinks, tmp_path / "b", port=broker.port, tls=True, ca_file=certificate, client_id="b")
     for k in range(1, 50):
         trusting.event(event(k))
-    until(lambda: trusting.waiting == 0)
+    until(lambda: trusting.figures()["waiting"] == 0)
     for sink in sinks:
         sink.close()
     broker.stop()
@@ -265,7 +265,7 @@ def test_a_full_queue_is_told_once(sinks: list[MqttSink], tmp_path: Path) -> Non
     for k in range(8):
         sink.event(event(k))
     assert [one.cause for one in told] == ["overflow"]
-    assert (sink.waiting, sink.dropped) == (3, 5)
+    assert (sink.figures()["waiting"], sink.figures()["dropped"]) == (3, 5)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_messages_are_posted_signed_and_in_order(cleanup: list[Any], tmp_path: P
     sink.event(event(1))
     lost = Incident("camera_lost", "stale", "no frame for 2 s", "front")
     sink.incident(lost)
-    until(lambda: sink.waiting == 0)
+    until(lambda: sink.figures()["waiting"] == 0)
     bodies = [json.loads(body) for _, body in server.taken]
     assert [(one["sequence"], one["type"], one.get("phase")) for one in bodies] == [
         (1, "event", "began"),
@@ -137,12 +137,12 @@ def test_nothing_is_lost_and_the_order_kept_whatever_the_server_does(
     sink = opened(cleanup, tmp_path, f"http://127.0.0.1:{server.port}", told)
     for k in range(1, 8):
         sink.event(event(k))
-    until(lambda: sink.waiting == 0)
+    until(lambda: sink.figures()["waiting"] == 0)
     assert server.sequence() == list(range(1, 8))
     assert not server.script
     assert [one.cause for one in told] == ["unreachable"] * len(told)
     assert len(told) % 2 == 0  # each outage begins and ends
-    assert not sink.is_failing
+    assert not sink.figures()["failing"]
 
 
 def test_the_server_may_say_when_to_come_again(cleanup: list[Any], tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_what_will_never_be_taken_is_dropped_counted_and_told_once(
     sink = opened(cleanup, tmp_path, f"http://127.0.0.1:{server.port}", told)
     for k in range(1, 5):
         sink.event(event(k))
-    until(lambda: sink.waiting == 0)
+    until(lambda: sink.figures()["waiting"] == 0)
     assert server.sequence() == [1, 4]
-    assert sink.refused == 2
+    assert sink.figures()["refused"] == 2
     assert [(one.cause, one.lasts) for one in told] == [("refused", False)]
     assert f"answers {status} to message 2" in told[0].detail
 
@@ -187,7 +187,7 @@ def test_messages_wait_for_a_server_that_comes_later_and_for_the_next_run(cleanu
     second.event(event(4))
     server = Server([], port=port)
     cleanup.insert(0, server)
-    until(lambda: second.waiting == 0)
+    until(lambda: second.figures()["waiting"] == 0)
     assert server.sequence() == [1, 2, 3, 4]
 
 
@@ -214,7 +214,7 @@ def test_garbage_is_no_answer(cleanup: list[Any], tmp_path: Path) -> None:
             with connection:
                 connection.sendall(b"\x00\xffnot http\r\n\r\n")
         until(lambda: told)
-        assert sink.waiting == 1
+        assert sink.figures()["waiting"] == 1
         sink.close()
 
 
