@@ -114,7 +114,8 @@ def run_session(
 
     When a source or the engine fails, the open events are still closed, and the sinks are told them and the summary so
     far, before the error goes on.
-    `device` is what this machine is called in messages; None is its name. `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
+    `device` is what this machine is called in messages; None is its name.
+    `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
     info = _run_info(pipeline, sources)
     summary = RunSummary(info if device is None else replace(info, device=device), alarms_per_hour)

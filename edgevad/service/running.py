@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 from edgevad.errors import EdgevadError
 from edgevad.events.dispatch import Dispatcher
@@ -42,9 +40,7 @@ _BUILD_STEP_S = 300.0
 _STATUS_EVERY_S = 10.0
 
 
-def run_service(
-    path: str | PathLike[str], *, max_frames: int | None = None, views: Sequence[Sink] = ()
-) -> RunSummary:
+def run_service(path: str | PathLike[str], *, max_frames: int | None = None, views: Sequence[Sink] = ()) -> RunSummary:
     """Run what the configuration at `path` asks for, until SIGTERM or Ctrl-C; SIGHUP loads it anew.
 
     Cameras that are not there are waited for. `views` are fed as well, in the thread that scores. Call it in the main
@@ -95,9 +91,7 @@ class ServiceRun:
             )
             is_lossless = not self.pipeline.is_live
             self._log_sink = LogSink()
-            self._dispatcher = Dispatcher(
-                [self._log_sink, *sinks], lossless=is_lossless, report=self.pipeline.report
-            )
+            self._dispatcher = Dispatcher([self._log_sink, *sinks], lossless=is_lossless, report=self.pipeline.report)
             self._machine = MachineWatch(on_reading=self.pipeline.machine)
             self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
             self._meter.machine = self._machine

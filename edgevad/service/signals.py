@@ -12,7 +12,7 @@ __all__ = ["obeying_signals"]
 
 @contextmanager
 def obeying_signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM call `stop`, a second one ends the program at once, and SIGHUP calls `reload`.
+    """Within the block Ctrl-C and SIGTERM call `stop`, a second one ends the program at once; SIGHUP calls `reload`.
 
     Both are called in the main thread, between any two of its instructions: they must only leave a message. SIGHUP is
     left as it was where there is nothing to reload.

@@ -1,4 +1,4 @@
-"""The sinks that a configuration asks for, made once and kept through reloads as long as their section stays the same."""
+"""The sinks that a configuration asks for, kept through reloads as long as their section stays the same."""
 
 from __future__ import annotations
 
