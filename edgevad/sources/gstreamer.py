@@ -115,7 +115,10 @@ def csi_pipeline(address: str, source: str) -> str:
 
 
 def _fraction(rate_hz: float) -> str:
-    fraction = Fraction(rate_hz).limit_denominator(1001)  # 29.97 is 30000/1001
+    whole_hz = round(rate_hz)
+    if whole_hz != rate_hz and abs(rate_hz - whole_hz / 1.001) < 0.005:  # 29.97 means 30000/1001
+        return f"{1000 * whole_hz}/1001"
+    fraction = Fraction(rate_hz).limit_denominator(1000)
     return f"{fraction.numerator}/{fraction.denominator}"
 
 
