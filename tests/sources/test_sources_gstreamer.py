@@ -55,7 +55,7 @@ def with_system_opencv(program: str) -> Any:
         (
             "csi://0?fps=29.97&flip=6",
             "libcamerasrc",
-            f"libcamerasrc ! video/x-raw,framerate=30000/1001 ! videoconvert ! videoflip method=vertical-flip ! {END}",
+            f"libcamerasrc ! video/x-raw,framerate=30000/1001 ! videoconvert ! videoflip video-direction=vert ! {END}",
         ),
     ],
 )
