@@ -16,6 +16,9 @@ __all__ = ["EXTRAS", "missing_needs"]
 # Section, the package it imports, and the extra that brings it.
 EXTRAS = (("drives", "mcap", "drives"), ("mqtt", "paho", "mqtt"), ("metrics", "prometheus_client", "metrics"))
 
+# These are made where they are not there.
+_MADE = ("dir", "token_file")
+
 
 def missing_needs(config: RunConfig) -> list[str]:
     """What `config` names and this machine lacks, a line each; nothing is opened, imported or read."""
@@ -23,7 +26,7 @@ def missing_needs(config: RunConfig) -> list[str]:
     for where, section in _sections(config):
         for entry in fields(section):
             value = getattr(section, entry.name)
-            if isinstance(value, Path) and entry.name != "dir" and not value.exists():
+            if isinstance(value, Path) and entry.name not in _MADE and not value.exists():
                 lines.append(f"[{where}] {entry.name}: there is no {value}")
             elif isinstance(value, Path) and entry.name.endswith("_file") and not os.access(value, os.R_OK):
                 lines.append(f"[{where}] {entry.name}: {value} may not be read by this user")
