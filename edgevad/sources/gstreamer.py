@@ -16,7 +16,7 @@ __all__ = ["GStreamerPipeline", "csi_pipeline", "has_element"]
 
 # One frame waits, and it is the newest.
 _SINK = "appsink drop=true max-buffers=1 sync=false"
-# nvvidconv's flip-methods, by number, as videoflip's directions. (Its property "method" turns nothing in GStreamer 1.22.)
+# nvvidconv's flip-methods, by number, as videoflip's directions; its "method" turns nothing in GStreamer 1.22.
 _FLIPS = ("identity", "90l", "180", "90r", "horiz", "ur-ll", "vert", "ul-lr")
 
 
