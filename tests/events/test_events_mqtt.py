@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from broker import Broker, Listener, free_port, in_order_at_least_once, need_mosquitto, until
+from web_server import self_signed
 
 from edgevad.errors import ConfigError, EdgevadError
 from edgevad.events import Event, Incident, RunInfo
@@ -234,14 +235,7 @@ def test_a_wrong_password_is_told_and_the_right_one_gets_in(
 def test_over_tls_the_brokers_certificate_is_verified(sinks: list[MqttSink], tmp_path: Path) -> None:
     need_mosquitto()
     (tmp_path / "broker").mkdir()
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 "
-        f"-keyout {key} -out {certificate}",
-        shell=True,
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = self_signed(tmp_path)
     broker = Broker(tmp_path / "broker", listener=f"certfile {certificate}\nkeyfile {key}")
     told: list[Incident] = []
     opened(sinks, tmp_path / "a", told, port=broker.port, tls=True)
