@@ -1,7 +1,8 @@
 """Whether the pipeline survives its camera: an RTSP server is killed and started again, and again.
 
-Every second time it comes back with frames of another size. Each frame carries its number, and which start of the server
-sent it, so a frame that nobody sent would be seen. A bundle of a few bytes scores; the camera is what is looked at.
+Every second time it comes back with frames of another size. Each frame carries its number, and which start of the
+server sent it, so a frame that nobody sent would be seen. A bundle of a few bytes scores; the camera is what is looked
+at.
 Needs GStreamer's RTSP server: scripts/packages installs it on Debian and Ubuntu.
 """
 

@@ -55,8 +55,8 @@ def main() -> None:
     caps = f"video/x-raw,format=GRAY8,width={width_px},height={height_px},framerate={fps_hz}/1"
     factory.set_launch(
         f"( appsrc name=frames is-live=true format=time do-timestamp=true caps={caps} ! videoconvert ! "
-        f"video/x-raw,format=I420 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps_hz} bitrate=2000 ! "
-        "rtph264pay name=pay0 pt=96 config-interval=1 )"
+        f"video/x-raw,format=I420 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps_hz} bitrate=2000 "
+        "! rtph264pay name=pay0 pt=96 config-interval=1 )"
     )
     factory.set_shared(True)
     factory.connect("media-configure", configure)

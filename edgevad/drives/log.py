@@ -33,7 +33,7 @@ from edgevad.drives.messages import (
     score_message,
 )
 from edgevad.drives.policy import LogPolicy, Retention
-from edgevad.drives.recovery import open_catalogue, recover
+from edgevad.drives.recovery import open_catalogue, recover, remove_folder
 from edgevad.drives.retention import prune
 from edgevad.errors import EdgevadError, OutputError
 from edgevad.events.disk import DiskFloor
@@ -147,7 +147,12 @@ class DriveLog(Sink):
             if self._catalogue is not None and self._run is not None:
                 with self._rests():
                     self._close_leg()
-                    self._index().end_drive(self._drive, time.time_ns())
+                    catalogue = self._index()
+                    if catalogue.legs(self._drive):
+                        catalogue.end_drive(self._drive, time.time_ns())
+                    else:
+                        catalogue.remove_drive(self._drive)
+                        remove_folder(self.root / self._drive)
         finally:
             self._let_go()
 
@@ -178,7 +183,7 @@ class DriveLog(Sink):
 
     def _open_leg(self) -> LegWriter:
         assert self._run is not None, "push comes after start"
-        if not self._has_room(self.policy.leg_bytes):
+        if not self._has_room():
             self._floor.demand()
         folder = self.root / self._drive
         folder.mkdir(exist_ok=True)
@@ -218,9 +223,10 @@ class DriveLog(Sink):
             self._close_leg()  # what is left of the floor is enough for its index
             self._floor.demand()
 
-    def _has_room(self, reserve_bytes: int = 0) -> bool:
-        """Above the floor, once everything has gone that the limits let go."""
-        if prune(self.root, self._index(), self.retention, reserve_bytes=reserve_bytes, current=self._drive):
+    def _has_room(self) -> bool:
+        """Above the floor, once what the limits demand has gone: for a leg more than there is, not for each frame."""
+        reserve = self.policy.leg_bytes + self.retention.floor_bytes // 10
+        if prune(self.root, self._index(), self.retention, reserve_bytes=reserve, current=self._drive):
             self._floor = DiskFloor(self.root, self.retention.floor_bytes)  # it looks anew
         return self._floor.allows()
 

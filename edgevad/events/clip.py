@@ -37,6 +37,7 @@ _OPTIONS = {
 FRAGMENT_S = 0.5
 KEY_FRAME_S = 2.0
 SYNC_EVERY_S = 1.0
+BUFFER_BYTES = 1 << 20
 _TICKS_HZ = 90_000
 _BT601_LIMITED = (5, 1)  # libav's numbers for what its converter from BGR makes
 
@@ -120,7 +121,8 @@ class _AvClip:
         self.path = path
         self.start_ns = self.last_ns = start_ns
         self._file = _GuardedFile(path, floor)
-        self._container: Any = av.open(self._file, "w", format="mp4", options=_muxing())
+        # A buffer that holds a fragment: it comes to the file in one piece, and a player never sees half of one.
+        self._container: Any = av.open(self._file, "w", format="mp4", options=_muxing(), buffer_size=BUFFER_BYTES)
         self._stream = _stream(self._container, name, size, fps_hz)
         self._key_ns = start_ns
 

@@ -42,10 +42,8 @@ def drives_table(catalogue: Catalogue) -> RenderableType:
     """One row for each drive."""
     table = Table(title=Text(f"Drives in {catalogue.path.parent}"), title_justify="left")
     table.add_column("drive", no_wrap=True)
-    for column in ("length", "cameras", "legs", "images", "size", "events", "marks"):
-        table.add_column(
-            column, justify="right" if column in ("length", "legs", "images", "size", "events") else "left"
-        )
+    for column in ("length", "cameras", "legs", "size", "events", "marks"):
+        table.add_column(column, justify="left" if column in ("cameras", "marks") else "right")
     total = 0
     for drive in catalogue.drives():
         legs = catalogue.legs(drive.name)
@@ -57,7 +55,6 @@ def drives_table(catalogue: Catalogue) -> RenderableType:
             _length(drive.started_ns, drive.ended_ns),
             Text("\n".join(_cameras(legs))),
             f"{len(legs)}" + (" (1 open)" if under_way else ""),
-            str(sum(leg.images for leg in legs)),
             _size(size),
             str(len(catalogue.events(drive.name))),
             _marks(legs),

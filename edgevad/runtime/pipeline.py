@@ -140,6 +140,11 @@ class Pipeline:
         """Whether there is a camera among the sources."""
         return any(source.is_live for source in self.sources)
 
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames a second that the governor allows each camera; None where it lets all pass."""
+        return None if self._governor is None else self._governor.rate_hz
+
     def __iter__(self) -> Iterator[Result]:
         """Raises SourceError where the (last) source fails, BackendError where the engine does."""
         if not (self._is_started or self._is_closed):

@@ -17,6 +17,8 @@ import numpy.typing as npt
 # that sets these variables. FFmpeg's is read when the first video is opened, OpenCV's when cv2 is imported.
 _ASKED_FOR_LOG = "OPENCV_LOG_LEVEL" in os.environ
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# A camera that falls silent keeps its driver busy for so many seconds (OpenCV: 10), and cannot be opened again before.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
 
 import cv2  # noqa: E402
 
