@@ -29,6 +29,7 @@ COMMANDS = (
     "dataset",
     "config",
     "service",
+    "doctor",
 )
 
 
