@@ -25,6 +25,7 @@ COMMANDS = (
     "activate",
     "build",
     "bench",
+    "drives",
     "inspect",
     "dataset",
     "config",

@@ -92,7 +92,11 @@ class CameraLog:
         before: list[LoggedImage] = []
         if is_anomaly:
             self._around_until_ns = log_ns + round(policy.post_roll_s * 1e9)
-            before = [replace(waiting, details={**waiting.details, "around_event": True}) for waiting in self._waiting]
+            before = [
+                replace(waiting, details={**waiting.details, "around_event": True})
+                for waiting in self._waiting
+                if log_ns - waiting.log_ns <= policy.pre_roll_s * 1e9
+            ]
             self._waiting.clear()
         around = log_ns <= self._around_until_ns
         if not (due or around or policy.pre_roll_s):

@@ -183,9 +183,10 @@ class Catalogue:
     # What follows the files
 
     def add_drive(self, name: str, started_ns: int, info: dict[str, str]) -> None:
-        """Nothing is done where it is there."""
+        """Where it is there already, it goes on."""
         self._do(
-            "INSERT OR IGNORE INTO drives (name, run_id, started_ns, info) VALUES (?, ?, ?, ?)",
+            "INSERT INTO drives (name, run_id, started_ns, info) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET ended_ns = NULL",
             (name, info.get("run_id", ""), started_ns, json.dumps(info)),
         )
 
@@ -309,5 +310,5 @@ class Catalogue:
             raise StoreError(
                 f"the catalogue of drives is broken ({error})",
                 where=self.path,
-                fix=f"Make it anew from the drives: edgevad drives recover {self.path.parent}",
+                fix=f"Make it anew from the drives: edgevad drives recover --dir {self.path.parent}",
             ) from error

@@ -33,7 +33,7 @@ from edgevad.drives.messages import (
     score_message,
 )
 from edgevad.drives.policy import LogPolicy, Retention
-from edgevad.drives.recovery import open_catalogue, recover
+from edgevad.drives.recovery import open_catalogue, recover, remove_folder
 from edgevad.drives.retention import prune
 from edgevad.errors import EdgevadError, OutputError
 from edgevad.events.disk import DiskFloor
@@ -51,18 +51,21 @@ __all__ = ["DriveLog"]
 RETRY_S = 1.0
 _CAMERAS_KEPT = 32  # a run over ten thousand clips must not remember all their names
 _BETWEEN_NS = 10**9
+_STRETCHES_A_LEG = 10**6  # more than there can be, so that no number comes twice in a drive
 
 
 class DriveLog(Sink):
     """Logs each run as a drive into `directory`; see docs/drives.md for what is in it.
 
-    What an earlier process left unfinished there is recovered first. Where the disk is full or its floor is reached,
-    and nothing may be removed for it, the log rests: every method raises until there is space, then a new leg begins.
+    What an earlier process left unfinished there is recovered by `start`. Where the disk is full or its floor is
+    reached, and nothing may be removed for it, the log rests: every method raises until there is space, then a new leg
+    begins.
 
     Raises:
         MissingExtraError: the packages of the extra `drives` are not installed (on construction).
-        StoreError: another process logs there, or the catalogue is of a newer edgevad (on construction).
-        OutputError: the folder cannot be written (on construction), the disk is full (from every other method).
+        StoreError: another process logs there (on construction and from `start`); the catalogue is of a newer edgevad
+            (from `start`).
+        OutputError: the folder cannot be written (on construction), or the disk is full (from every other method).
     """
 
     name = "drive log"
@@ -75,8 +78,11 @@ class DriveLog(Sink):
         self.policy = policy or LogPolicy()
         self.retention = retention or Retention()
         self.root = Path(directory)
-        with output_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            writable_directory(self.root)
+        except OutputError as error:
+            if "full" not in error.what:  # that may pass, and scoring does not wait for it
+                raise
         self._lock = FolderLock(self.root)
         self._floor = DiskFloor(self.root, self.retention.floor_bytes)
         self._catalogue: Catalogue | None = None
@@ -89,23 +95,19 @@ class DriveLog(Sink):
         self._last_ns = 0
         self._failure: EdgevadError | None = None
         self._rested_s = 0.0
-        try:
-            self._take_up()
-        except OutputError as error:
-            if "full" not in error.what:
-                self.close()
-                raise
-            self._rest(error)
-        except BaseException:
-            self.close()
-            raise
 
     def start(self, run: RunInfo) -> None:
+        # Not sooner: after a reload this log is made while the one before it still holds the folder.
+        self._lock.acquire()
         self._run = run
         self._drive = drive_name(run)
         self._last_ns = run.started_ns - _BETWEEN_NS
-        with self._rests():
+        with output_errors(self.root):
+            self._take_up()
             self._add_drive()
+        # After a reload the same run goes on in the same drive.
+        self._number = max((leg.number for leg in self._index().legs(self._drive)), default=0)
+        self._stretches = count(self._number * _STRETCHES_A_LEG)
 
     def push(self, result: Result) -> None:
         with self._rests():
@@ -145,7 +147,12 @@ class DriveLog(Sink):
             if self._catalogue is not None and self._run is not None:
                 with self._rests():
                     self._close_leg()
-                    self._index().end_drive(self._drive, time.time_ns())
+                    catalogue = self._index()
+                    if catalogue.legs(self._drive):
+                        catalogue.end_drive(self._drive, time.time_ns())
+                    else:
+                        catalogue.remove_drive(self._drive)
+                        remove_folder(self.root / self._drive)
         finally:
             self._let_go()
 
@@ -176,7 +183,7 @@ class DriveLog(Sink):
 
     def _open_leg(self) -> LegWriter:
         assert self._run is not None, "push comes after start"
-        if not self._has_room(self.policy.leg_bytes):
+        if not self._has_room():
             self._floor.demand()
         folder = self.root / self._drive
         folder.mkdir(exist_ok=True)
@@ -216,9 +223,10 @@ class DriveLog(Sink):
             self._close_leg()  # what is left of the floor is enough for its index
             self._floor.demand()
 
-    def _has_room(self, reserve_bytes: int = 0) -> bool:
-        """Above the floor, once everything has gone that the limits let go."""
-        if prune(self.root, self._index(), self.retention, reserve_bytes=reserve_bytes, current=self._drive):
+    def _has_room(self) -> bool:
+        """Above the floor, once what the limits demand has gone: for a leg more than there is, not for each frame."""
+        reserve = self.policy.leg_bytes + self.retention.floor_bytes // 10
+        if prune(self.root, self._index(), self.retention, reserve_bytes=reserve, current=self._drive):
             self._floor = DiskFloor(self.root, self.retention.floor_bytes)  # it looks anew
         return self._floor.allows()
 

@@ -12,7 +12,7 @@ from edgevad._files import output_errors
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import CATALOGUE_NAME, PART_SUFFIX, leg_name, legs_in, read_marks
 from edgevad.drives.leg import RECOVERED_KEY
-from edgevad.drives.reading import LegContents, facts_of, rebuild
+from edgevad.drives.reading import facts_of, metadata_of, rebuild
 from edgevad.errors import OutputError, StoreError
 
 __all__ = ["Recovery", "open_catalogue", "recover", "remove_folder"]
@@ -125,11 +125,11 @@ def _take_up(
     try:
         contents = facts_of(target)
     except StoreError:
-        _ensure_drive(catalogue, drive, drives, None, stat.st_mtime_ns)
+        _ensure_drive(catalogue, drive, drives, metadata_of(target), stat.st_mtime_ns)
         catalogue.break_leg(drive, number, stat.st_size, stat.st_mtime_ns)
         report.broken.append(label)
         return True
-    _ensure_drive(catalogue, drive, drives, contents, contents.facts.start_ns)
+    _ensure_drive(catalogue, drive, drives, contents.metadata, contents.facts.start_ns)
     recovered = was_cut or RECOVERED_KEY in contents.metadata
     closed_ns = time.time_ns() if was_cut else stat.st_mtime_ns
     catalogue.close_leg(drive, number, contents.facts, "recovered" if recovered else "closed", closed_ns)
@@ -142,18 +142,13 @@ def _take_up(
     return True
 
 
-def _ensure_drive(
-    catalogue: Catalogue, name: str, drives: set[str], contents: LegContents | None, start_ns: int
-) -> None:
+def _ensure_drive(catalogue: Catalogue, name: str, drives: set[str], metadata: dict[str, str], start_ns: int) -> None:
     if name in drives:
         return
-    metadata = (
-        {} if contents is None else {k: v for k, v in contents.metadata.items() if k not in ("leg", RECOVERED_KEY)}
-    )
+    drives.add(name)
     started = metadata.get("started_ns", "")
-    catalogue.add_drive(name, int(started) if started.isdigit() else start_ns, metadata)
-    if contents is not None:
-        drives.add(name)
+    info = {key: value for key, value in metadata.items() if key not in ("leg", RECOVERED_KEY)}
+    catalogue.add_drive(name, int(started) if started.isdigit() else start_ns, info)
 
 
 def _conclude(root: Path, catalogue: Catalogue, current: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +68,14 @@ class SinkCounters:
         notes: events that began or ended, and incidents.
         failures: calls that raised.
         is_failing: an incident of it lasts.
+        figures: `Sink.figures`.
     """
 
     results: QueueCounters
     notes: QueueCounters
     failures: int
     is_failing: bool
+    figures: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -221,7 +223,8 @@ class Lane:
     def counters(self) -> SinkCounters:
         with self._changed:
             results, notes = self._results.counters(), self._notes.counters()
-        return SinkCounters(results, notes, self._health.failures, self._health.is_failing)
+        health = self._health
+        return SinkCounters(results, notes, health.failures, health.is_failing, dict(self.sink.figures()))
 
     def unfinished(self) -> str:
         """What is lost with a sink that does not come to its end, in words."""
@@ -268,8 +271,11 @@ class Lane:
         assert run is not None
         while not self._try(lambda: self.sink.start(run)):
             with self._changed:
-                if self._is_lossless or self._changed.wait_for(lambda: self._closing, self._limits.retry_s):
-                    return self._is_lossless
+                if self._is_lossless:
+                    return True  # the error is told, and what comes is counted as dropped
+                is_last = self._changed.wait_for(lambda: self._closing, self._limits.retry_s)
+            if is_last:
+                return self._try(lambda: self.sink.start(run))
         return True
 
     def _next(self) -> _Queue | None:

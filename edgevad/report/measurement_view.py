@@ -34,7 +34,8 @@ def measurement_view(found: Measurement, target: str) -> RenderableType:
     table.add_row("frames", f"{found.captured} captured, {found.scored} scored, {found.dropped} dropped")
     table.add_row("at most", f"{found.most_fps_hz:.0f} frames/s")
     table.add_row("memory", f"{found.resident_bytes / 1e6:.0f} MB resident")
-    table.add_row("power", "not told by this machine" if found.power_w is None else f"{found.power_w:.1f} W")
+    rails = ", ".join(f"{rail} {watts:.1f} W" for rail, watts in sorted(found.power_w.items()))
+    table.add_row("power", Text(rails or "not told by this machine"))
     if found.temperature_c is not None:
         table.add_row("temperature", f"{found.temperature_c:.0f} °C at most")
     table.add_row("budget", _verdict(found, target))

@@ -187,7 +187,7 @@ def event_line(event: Event) -> str:
 def incident_line(incident: Incident) -> str:
     """One incident in words."""
     about = f"{incident.source_id}: " if incident.source_id else ""
-    if incident.end_ns is None or incident.end_ns == incident.start_ns:
+    if incident.end_ns is None or incident.is_new:
         return f"{incident.kind}: {about}{incident.detail}"
     return f"{incident.kind}: {about}{incident.detail} (over, {(incident.end_ns - incident.start_ns) / 1e9:.1f} s)"
 

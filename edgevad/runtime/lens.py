@@ -70,7 +70,7 @@ class LensSpec:
         OptionError: a value is out of its range.
     """
 
-    black_level: float = 24.0
+    black_level: float = 16.0
     black_share: float = 0.005
     black_s: float = 1.0
     frozen_s: float = 2.0
@@ -78,7 +78,7 @@ class LensSpec:
     covered_ratio: float = 0.25
     covered_s: float = 2.0
     blurred_sharpness: float = 0.25
-    blurred_ratio: float = 0.5
+    blurred_ratio: float = 0.6
     blurred_s: float = 3.0
     recover_s: float = 1.0
     learn_s: float = 10.0
@@ -153,13 +153,15 @@ class LensMonitor:
                 if not repeats and not evidence.is_certain:
                     evidence.clear()
             else:
-                evidence.add(fault == self._seen, now_ns, now_ns, elapsed_s)
+                # Under a dark cover one frame is black and the next just not.
+                seen = fault == self._seen or (fault == "covered" and self._seen == "black")
+                evidence.add(seen, now_ns, now_ns, elapsed_s)
         self._last_ns = now_ns
         incident = ended or self._tell(frame)
-        fault = self._at_once() if self._open is None else self._open[0]
-        if fault is None and incident is None and not repeats:
+        shown = self._at_once() if self._open is None else self._open[0]
+        if shown is None and incident is None and not repeats:
             return _GOOD
-        return LensVerdict(fault, incident, repeats)
+        return LensVerdict(shown, incident, repeats)
 
     def finish(self) -> Incident | None:
         """The camera gives no more frames: the fault that was under way, over with its last frame, or None."""

@@ -42,7 +42,7 @@ class Measurement:
         captured, scored, dropped: frames of the cameras.
         most_fps_hz: frames a second, all cameras together, when they give more than can be scored.
         resident_bytes: the most memory that this process has had.
-        power_w: mean, None where this machine does not tell.
+        power_w: mean of each rail, by its name; empty where this machine does not tell.
         temperature_c: the highest of its sensors.
         budget_s: longest time for one frame that the bundle's target allows, None where the target is not known here.
     """
@@ -60,7 +60,7 @@ class Measurement:
     dropped: int = 0
     most_fps_hz: float = 0.0
     resident_bytes: int = 0
-    power_w: float | None = None
+    power_w: dict[str, float] = field(default_factory=dict)
     temperature_c: float | None = None
 
     @property
@@ -144,10 +144,10 @@ def measure(
         started_s = time.perf_counter()
         found.most_fps_hz = _take_for(pipeline, seconds / 5, readings) / (time.perf_counter() - started_s)
     found.resident_bytes = _most_resident_bytes()
-    powers = [one.power_w for one in readings if one.power_w is not None]
-    heats = [celsius for one in readings for celsius in one.temperatures_c.values()]
-    found.power_w = round(sum(powers) / len(powers), 2) if powers else None
-    found.temperature_c = max(heats, default=None)
+    for rail in {rail for one in readings for rail in one.power_w}:
+        watts = [one.power_w[rail] for one in readings if rail in one.power_w]
+        found.power_w[rail] = round(sum(watts) / len(watts), 2)
+    found.temperature_c = max((one.temperature_c for one in readings if one.temperature_c is not None), default=None)
     return found
 
 

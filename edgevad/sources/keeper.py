@@ -158,24 +158,30 @@ class Keeper:
     # What the watching thread does. All of it but the telling is done under the lock.
 
     def _watch(self) -> None:
-        while True:
-            with self._lock:
-                if self._closed:
-                    return
-                wait_s = self._look(time.perf_counter())
-                tell = self.on_incident
-                told = list(self._untold) if tell is not None else []
-                if tell is None or not told:
-                    self._changed.wait(wait_s)
-                    continue
-                self._untold.clear()
+        going = True
+        while going:
             try:
-                for incident in told:
-                    tell(incident)
-            except Exception as error:
+                going = self._watch_once()
+            except Exception as error:  # of whoever is told, or no further thread can be started
                 with self._lock:
                     self.failure = error
                     self._receiver.take_failure()
+
+    def _watch_once(self) -> bool:
+        """Do what is due, and wait or tell; False where the source is closed."""
+        with self._lock:
+            if self._closed:
+                return False
+            wait_s = self._look(time.perf_counter())
+            tell = self.on_incident
+            if tell is None or not self._untold:
+                self._changed.wait(wait_s)
+                return True
+            told = list(self._untold)
+            self._untold.clear()
+        for incident in told:
+            tell(incident)
+        return True
 
     def _look(self, now_s: float) -> float | None:
         """Do what is due, and return after how many seconds to look again; None: when something happens."""
@@ -213,17 +219,18 @@ class Keeper:
         return self._heard_s + stale_s, "stale", f"no frame for {stale_s:g} s"
 
     def _stale_after_s(self) -> float:
-        return max(self._stale_s, 3 / self._rate_hz if self._rate_hz else 0.0)
+        # Of a slow camera three periods, but drivers state nonsense, too.
+        return max(self._stale_s, min(3 / self._rate_hz, 10 * self._stale_s) if self._rate_hz else 0.0)
 
     def _open(self, now_s: float) -> None:
         self._openings += 1
         self._frames_of_opening = 0
         self._is_open = False
         self._opened_s = now_s
-        self._grabber = Grabber(
-            self._opener, self, name=self._name, first_s=min(self._stale_s, self._timeout_s), end_s=self._stale_s / 4
-        )
-        self._grabber.start()
+        first_s, end_s = min(self._stale_s, self._timeout_s), self._stale_s / 4
+        grabber = Grabber(self._opener, self, name=self._name, first_s=first_s, end_s=end_s)
+        grabber.start()
+        self._grabber = grabber
 
     def _lose(self, cause: str, what: str, error: SourceError | None = None) -> None:
         now_s = time.perf_counter()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgevad.errors import OptionError, SourceNotFoundError
 from edgevad.sources.address import without_password
 from edgevad.sources.capture import OpenCVCapture
-from edgevad.sources.opencv import cv2
+from edgevad.sources.opencv import cv2, decoding_threads
 
 __all__ = ["STREAM_SCHEMES", "Stream"]
 
@@ -19,10 +19,13 @@ STREAM_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp",
 
 # OpenCV takes FFmpeg's options from the environment alone, and reads it whenever it opens something.
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-# Lost packets make gray smears, which are anomalies: TCP. Nothing is held back to even out the pace: low delay.
-RTSP_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-# FFmpeg holds back a frame for each further decoding thread: with as many as there are cores, the newest is an old one.
-DECODING_THREADS = 2
+# TCP, for lost packets make gray smears, which are anomalies. And no frame is looked at to learn the rate: that took
+# seconds, of which a camera that comes back has none to lose.
+RTSP_OPTIONS = "rtsp_transport;tcp|fpsprobesize;0"
+# FFmpeg holds back a frame for each decoding thread but one: with one a core, its default, the newest is an old one.
+# Of more pixels than these one thread decodes too few a second.
+_THREADS, _MORE_THREADS = 1, 4
+_PIXELS_A_THREAD = 1920 * 1200
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ class Stream:
             SourceNotFoundError: nobody answers there, or it is no video stream.
         """
         if cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends():
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _ms(self.timeout_s)]
-            limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _ms(self.stale_s)]
-            limits += [cv2.CAP_PROP_N_THREADS, DECODING_THREADS]
-            with _ffmpeg_options(RTSP_OPTIONS if self.scheme.startswith("rtsp") else None):
-                capture = cv2.VideoCapture(self.url, cv2.CAP_FFMPEG, limits)
+            capture = self._connect(_THREADS)
+            pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            if pixels > _PIXELS_A_THREAD:
+                capture.release()
+                capture = self._connect(_MORE_THREADS)
         else:
             capture = cv2.VideoCapture(self.url, cv2.CAP_ANY)
         if not capture.isOpened():
@@ -80,6 +83,12 @@ class Stream:
                 fix="Check the address, the password and the network",
             )
         return OpenCVCapture(capture)
+
+    def _connect(self, threads: int) -> cv2.VideoCapture:
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _ms(self.timeout_s)]
+        limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _ms(self.stale_s)]
+        with _ffmpeg_options(RTSP_OPTIONS if self.scheme.startswith("rtsp") else None):
+            return cv2.VideoCapture(self.url, cv2.CAP_FFMPEG, limits + decoding_threads(threads))
 
 
 class _Setting:

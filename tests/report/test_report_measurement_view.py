@@ -52,8 +52,8 @@ def test_bins_span_what_was_counted(found: Measurement) -> None:
 
 
 def test_a_kept_budget_and_what_the_machine_tells(found: Measurement) -> None:
-    found.budget_s, found.power_w, found.temperature_c = 0.5, 12.34, 61.0
+    found.budget_s, found.power_w, found.temperature_c = 0.5, {"VDD_IN": 12.34}, 61.0
     text = shown(found)
     assert "kept: p99 200.0 ms of 500 ms" in text
-    assert "12.3 W" in text
+    assert "VDD_IN 12.3 W" in text
     assert "61 °C" in text
