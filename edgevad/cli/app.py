@@ -31,6 +31,7 @@ COMMANDS = (
     "dataset",
     "config",
     "service",
+    "doctor",
 )
 
 
