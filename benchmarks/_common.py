@@ -54,7 +54,6 @@ BARS = {
     "entropy term, share of a step at batch 64": Bar(0.05, is_least=False),
     "run / slower of decoding and model": Bar(0.9, is_least=True),
     "resident memory, largest deviation (MB)": Bar(10.0, is_least=False),
-    "video lost by a kill, largest (s)": Bar(1.0, is_least=False),
     "camera to score behind a slow scorer, p99 (ms)": Bar(150.0, is_least=False),
     "frames neither scored nor dropped": Bar(0, is_least=False),
     "overhead a frame (ms)": Bar(0.5, is_least=False),
