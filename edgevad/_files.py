@@ -21,6 +21,7 @@ __all__ = [
     "input_errors",
     "output_errors",
     "sha256_of",
+    "sync_directory",
     "writable_directory",
     "write_json",
 ]
@@ -100,7 +101,7 @@ def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
 
 @contextmanager
@@ -122,8 +123,8 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
                 if file.is_file():
                     _sync_file(file)
                 else:
-                    _sync_directory(file)
-            _sync_directory(part)  # its files' names, too, are to outlast the machine
+                    sync_directory(file)
+            sync_directory(part)  # its files' names, too, are to outlast the machine
             part.chmod(0o777 & ~_umask())
             if target.exists():
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
@@ -140,7 +141,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
@@ -170,7 +171,8 @@ def _sync_file(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Let the names of the files in `path` outlast the machine."""
     # Some file systems refuse to open or fsync a folder; the rename itself was still atomic.
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from pathlib import Path
-from typing import Any
 
-from edgevad._files import input_errors
+from edgevad._toml import read_toml
 from edgevad.errors import OptionError
 from edgevad.targets.profile import Target
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["load_target", "target_names"]
 
 _FOLDER = Path(__file__).parent
-_MAX_BYTES = 100_000
 _PAGE = "See docs/targets.md"
 
 
@@ -51,20 +43,7 @@ def load_target(name_or_path: str | Path) -> Target:
 
 
 def _read(path: Path) -> Target:
-    with input_errors(path, OptionError):
-        if path.is_dir():
-            raise OptionError("is a folder", where=path, expected="a profile in TOML", fix=_PAGE)
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise OptionError("is no file", where=path, expected="a profile in TOML", fix=_PAGE)
-        with path.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise OptionError("is too large for a profile", where=path, expected=f"at most {_MAX_BYTES} bytes of TOML")
-    try:
-        # A deeply nested list ends in RecursionError, a value Python cannot hold in ValueError.
-        value: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"is no TOML ({error})", where=path, expected="a profile", fix=_PAGE) from error
+    value = read_toml(path, a="a profile", kind=OptionError, fix=_PAGE).value
     try:
         return Target.from_json(value)
     except KeyError as error:

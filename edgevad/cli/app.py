@@ -25,8 +25,13 @@ COMMANDS = (
     "evaluate",
     "activate",
     "build",
+    "bench",
+    "drives",
     "inspect",
     "dataset",
+    "config",
+    "service",
+    "doctor",
 )
 
 

@@ -203,8 +203,7 @@ def evaluate(
                 events.append(result.event)
             if on_frame is not None:
                 on_frame(done)
-    if (last := pipeline.finish()) is not None:
-        events.append(last)
+    events += pipeline.finish()
     frames = builder.table(labels.fitted(source.positions, source.name))
     if np.isnan(frames.frame_score).all():
         raise SourceError("not one frame could be scored", where=source.name, fix="The recording is too short")

@@ -1,7 +1,8 @@
-"""Results as JSON lines, frames.jsonl, one line a frame, and events.jsonl, one line an event; then summary.json.
+"""Results as JSON lines: frames.jsonl, events.jsonl and incidents.jsonl, one line each; then summary.json.
 
-Both grow while the run goes on: every line is handed to the operating system at once (`tail -f` shows it, and it
-outlives this process); an event is also on the disk at once and outlives a loss of power.
+They grow while the run goes on: every line is handed to the operating system at once (`tail -f` shows it, and it
+outlives this process); an event is also on the disk at once and outlives a loss of power. An incident that lasts has
+two lines of one id.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from os import PathLike
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgevad._files import output_errors, writable_directory, write_json
 from edgevad.events.event import Event
+from edgevad.events.incident import Incident
 from edgevad.events.sink import Sink
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
     from edgevad.runtime.session import RunSummary
 
-__all__ = ["EVENTS_NAME", "FRAMES_NAME", "SUMMARY_NAME", "JsonlSink"]
+__all__ = ["EVENTS_NAME", "FRAMES_NAME", "INCIDENTS_NAME", "SUMMARY_NAME", "JsonlSink"]
 
 FRAMES_NAME = "frames.jsonl"
 EVENTS_NAME = "events.jsonl"
+INCIDENTS_NAME = "incidents.jsonl"
 SUMMARY_NAME = "summary.json"
 
 
@@ -41,18 +45,15 @@ class JsonlSink(Sink):
         folder = writable_directory(directory)
         self.frames_path = folder / FRAMES_NAME
         self.events_path = folder / EVENTS_NAME
+        self.incidents_path = folder / INCIDENTS_NAME
         self.summary_path = folder / SUMMARY_NAME
         with output_errors(self.summary_path):
             self.summary_path.unlink(missing_ok=True)
-        # Buffered by line: of a camera that stalls, the last frames must not wait for the next one.
-        with output_errors(self.frames_path):
-            self._frames: IO[str] = self.frames_path.open("w", buffering=1, encoding="utf-8", newline="\n")
-        try:
-            with output_errors(self.events_path):
-                self._events: IO[str] = self.events_path.open("w", buffering=1, encoding="utf-8", newline="\n")
-        except BaseException:
-            self._frames.close()
-            raise
+        with ExitStack() as opened:
+            self._frames = opened.enter_context(_lines(self.frames_path))
+            self._events = opened.enter_context(_lines(self.events_path))
+            self._incidents = opened.enter_context(_lines(self.incidents_path))
+            self._streams = opened.pop_all()
         self._quoted: dict[str, str] = {}
 
     def push(self, result: Result) -> None:
@@ -67,6 +68,7 @@ class JsonlSink(Sink):
             f'{{"frame": {frame.index}, "timestamp_ns": {frame.timestamp_ns}, "source_id": {source}, '
             f'"segment": {frame.segment}, "frame_score": {_number(result.frame_score)}, '
             f'"anomaly_score": {_number(result.anomaly_score)}, "cause": {_quoted(result.cause)}, '
+            f'"fault": {_quoted(result.fault)}, '
             f'"deviates": [{", ".join(f"{value:.5g}" for value in result.deviates)}], '
             f'"is_anomaly": {"true" if result.is_anomaly else "false"}, "state": "{result.state}", '
             f'"latency_ms": {1e3 * result.latency_s:.3f}}}\n'
@@ -75,26 +77,33 @@ class JsonlSink(Sink):
             self._frames.write(line)
 
     def event(self, event: Event) -> None:
-        with output_errors(self.events_path):
-            self._events.write(json.dumps(event.to_json(), allow_nan=False) + "\n")
-            _sync(self._events)
+        self._write(self._events, self.events_path, event.to_json())
+
+    def incident(self, incident: Incident) -> None:
+        self._write(self._incidents, self.incidents_path, incident.to_json())
 
     def finish(self, summary: RunSummary) -> None:
         write_json(self.summary_path, summary.to_json())
 
     def close(self) -> None:
-        try:
-            with output_errors(self.frames_path):
-                self._frames.close()
-        finally:
-            with output_errors(self.events_path):
-                self._events.close()
+        with output_errors(self.frames_path.parent):
+            self._streams.close()
 
     def abandon(self) -> None:
         # A stream that could not be flushed says so again when it is closed.
-        for stream in (self._frames, self._events):
-            with suppress(OSError):
-                stream.close()
+        with suppress(OSError):
+            self._streams.close()
+
+    def _write(self, stream: IO[str], path: Path, value: object) -> None:
+        with output_errors(path):
+            stream.write(json.dumps(value, allow_nan=False) + "\n")
+            _sync(stream)
+
+
+def _lines(path: Path) -> IO[str]:
+    # Buffered by line: of a camera that stalls, the last frames must not wait for the next one.
+    with output_errors(path):
+        return path.open("w", buffering=1, encoding="utf-8", newline="\n")
 
 
 def _sync(stream: IO[str]) -> None:
@@ -107,7 +116,7 @@ def _sync(stream: IO[str]) -> None:
 
 
 def _quoted(name: str | None) -> str:
-    # The manifest lets only plain words be names of parts.
+    # The manifest lets only plain words be names of parts, and faults are words of ours.
     return "null" if name is None else f'"{name}"'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,25 @@ __all__ = ["Sink"]
 class Sink:
     """Takes results as they come; a context manager that finishes its output when the run ends.
 
-    All methods are called from one thread, in the order in which things happened. Of a recording that is the thread
-    that scores; a camera's sinks have a thread each (`Dispatcher`), and when one is too slow, results are dropped and
-    counted for it, never events or incidents.
+    All methods but the constructor are called from one thread, the sink's own (`Dispatcher`), in the order in which
+    things happened. Of a recording the run waits for a sink that is slow; with cameras results are dropped and counted
+    for it, never events or incidents.
 
     A method may raise an `EdgevadError`. Of a recording that ends the run; with cameras the sink is reported as failing
-    and fed on: it must be able to take up its work again, e.g. when there is space on the disk.
+    and fed on: it must be able to take up its work again, e.g. when there is space on the disk. A `start` that raised
+    is tried again before anything else is called.
     """
 
     #: What people call it: in messages, counters and incidents.
     name: str = ""
+    #: False where `push` has nothing to do: then no frame lies waiting for it.
+    wants_results: bool = True
+    #: Takes incidents the sink itself has to tell (a broker out of reach), from any thread; set by `Dispatcher`.
+    on_incident: Callable[[Incident], None] | None = None
+
+    def figures(self) -> Mapping[str, int]:
+        """What the sink counts by itself, a word each; safe in any thread."""
+        return {}
 
     def start(self, run: RunInfo) -> None:
         """Told once, before everything else."""

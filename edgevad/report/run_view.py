@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgevad.events.event import Event
+from edgevad.events.incident import Incident
 from edgevad.events.sink import Sink
 from edgevad.runtime.latency import LatencyHistogram
 
@@ -28,13 +30,14 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_COUNT = 60
 _BAR_COUNT = 40
 _SUMMARY_EVENTS = 10
+_STYLES = {"anomaly": "bold red", "normal": "green", "warm-up": "yellow", "fault": "magenta"}
 
 
 class _Meter(Sink):
     """Counts what both views show; `draw` is called every `every_s` seconds, not on every frame."""
 
-    def __init__(self, source: Source, threshold: float, *, every_s: float) -> None:
-        self._source = source
+    def __init__(self, sources: Sequence[Source], threshold: float, *, every_s: float) -> None:
+        self._sources = sources
         self._threshold = threshold
         self._every_s = every_s
         self._latency = LatencyHistogram()
@@ -61,10 +64,11 @@ class _Meter(Sink):
         raise NotImplementedError
 
     def _counts(self) -> str:
-        total = self._source.frame_count_hint
-        of_total = f" of {total}" if total else ""
-        lost = f", {self._source.skipped} skipped" if self._source.skipped else ""
-        lost += f", {self._source.dropped} dropped" if self._source.dropped else ""
+        totals = [source.frame_count_hint for source in self._sources]
+        of_total = f" of {sum(filter(None, totals))}" if all(totals) else ""
+        skipped = sum(source.skipped for source in self._sources)
+        dropped = sum(source.dropped for source in self._sources)
+        lost = (f", {skipped} skipped" if skipped else "") + (f", {dropped} dropped" if dropped else "")
         return f"{self._frames}{of_total} frames{lost}"
 
     def _speed(self) -> str:
@@ -75,16 +79,20 @@ class _Meter(Sink):
 class LinesView(_Meter):
     """For logs and pipes: a line every ten seconds, and one for each event."""
 
-    def __init__(self, console: Console, source: Source, threshold: float) -> None:
-        super().__init__(source, threshold, every_s=_LINE_EVERY_S)
+    def __init__(self, console: Console, sources: Sequence[Source], threshold: float) -> None:
+        super().__init__(sources, threshold, every_s=_LINE_EVERY_S)
         self._console = console
 
     def draw(self, result: Result) -> None:
-        score = "warming up" if result.anomaly_score is None else f"score {result.anomaly_score:.2f}"
-        self._print(f"{self._counts()}, {self._speed()}, {score}, {result.state}")
+        score = "no score" if result.anomaly_score is None else f"score {result.anomaly_score:.2f}"
+        camera = f"{result.frame.source_id}: " if len(self._sources) > 1 else ""
+        self._print(f"{self._counts()}, {self._speed()}, {camera}{score}, {result.fault or result.state}")
 
     def event(self, event: Event) -> None:
         self._print(event_line(event))
+
+    def incident(self, incident: Incident) -> None:
+        self._print(incident_line(incident))
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -93,15 +101,28 @@ class LinesView(_Meter):
 class LiveView(_Meter):
     """For terminals: a panel that is redrawn four times a second, and gone when the run has ended."""
 
-    def __init__(self, console: Console, source: Source, threshold: float) -> None:
-        super().__init__(source, threshold, every_s=_REFRESH_S)
+    def __init__(self, console: Console, sources: Sequence[Source], threshold: float) -> None:
+        super().__init__(sources, threshold, every_s=_REFRESH_S)
         self._recent: deque[float] = deque(maxlen=_SPARK_COUNT)
-        self._events: deque[Event] = deque(maxlen=3)
+        self._lines: deque[tuple[str, Text]] = deque(maxlen=3)
+        self._latest: dict[str, Result] = {}
         self._live = Live(Text("waiting for the first frames"), console=console, auto_refresh=False, transient=True)
         self._live.start(refresh=True)
 
+    def push(self, result: Result) -> None:
+        name = result.frame.source_id
+        if name not in self._latest and len(self._latest) >= len(self._sources):
+            self._latest.clear()  # one source may give the frames of many clips
+        self._latest[name] = result
+        super().push(result)
+
     def event(self, event: Event) -> None:
-        self._events.append(event)
+        self._lines.append(("event", Text(event_line(event), style="red")))
+
+    def incident(self, incident: Incident) -> None:
+        self._lines.append((incident.kind, Text(incident_line(incident), style="magenta")))
+        if self._frames == 0:  # a camera that is waited for gives no frame to draw at
+            self._live.update(Group(*(line for _, line in self._lines)), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -112,22 +133,24 @@ class LiveView(_Meter):
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="dim", no_wrap=True)
         rows.add_column()
-        rows.add_row("source", Text(self._source.name))
+        rows.add_row("source", Text(", ".join(source.name for source in self._sources)))
         rows.add_row("frames", self._counts())
         rows.add_row("speed", self._speed())
-        rows.add_row("score", score_bar(result.anomaly_score, self._threshold))
+        for name, latest in self._latest.items():
+            if len(self._sources) > 1:
+                rows.add_row("camera", Text(name))
+            rows.add_row("score", score_bar(latest.anomaly_score, self._threshold))
+            rows.add_row("state", Text(latest.fault or latest.state, style=_STYLES[latest.state]))
         rows.add_row("recent", sparkline(self._recent, self._threshold))
-        style = {"anomaly": "bold red", "normal": "green", "warm-up": "yellow", "fault": "magenta"}[result.state]
-        rows.add_row("state", Text(result.state, style=style))
-        for event in self._events:
-            rows.add_row("event", Text(event_line(event), style="red"))
+        for label, line in self._lines:
+            rows.add_row(label, line)
         self._live.update(Group(rows), refresh=True)
 
 
 def score_bar(score: float | None, threshold: float) -> Text:
     """A bar whose middle is the threshold, and the two numbers."""
     if score is None:
-        return Text("warming up", style="yellow")
+        return Text("no score", style="yellow")
     middle = _BAR_COUNT // 2
     filled = min(max(round(middle * score / threshold) if threshold > 0 else 0, 0), _BAR_COUNT)
     text = Text()
@@ -161,16 +184,26 @@ def event_line(event: Event) -> str:
     )
 
 
+def incident_line(incident: Incident) -> str:
+    """One incident in words."""
+    about = f"{incident.source_id}: " if incident.source_id else ""
+    if incident.end_ns is None or incident.is_new:
+        return f"{incident.kind}: {about}{incident.detail}"
+    return f"{incident.kind}: {about}{incident.detail} (over, {(incident.end_ns - incident.start_ns) / 1e9:.1f} s)"
+
+
 def summary_table(summary: RunSummary, files: list[str]) -> Table:
     """What a run came to."""
     table = Table(show_header=False, title="edgevad run" + (" (interrupted)" if summary.interrupted else ""))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("bundle", Text(summary.bundle))
-    if summary.engine:
-        table.add_row("engine", Text(summary.engine))
-    table.add_row("source", Text(", ".join(summary.sources)))
-    lost = f"; {summary.skipped} skipped" if summary.skipped else ""
+    run = summary.run
+    table.add_row("bundle", Text(run.bundle))
+    if run.engine:
+        table.add_row("engine", Text(run.engine))
+    table.add_row("source", Text(", ".join(run.sources)))
+    lost = f"; {summary.faulty} show nothing" if summary.faulty else ""
+    lost += f"; {summary.skipped} skipped" if summary.skipped else ""
     lost += f"; {summary.dropped} dropped" if summary.dropped else ""
     table.add_row("frames", f"{summary.frames}, {summary.scored} scored{lost}")
     for reason, count in list(summary.skip_reasons.items())[:3]:
@@ -181,12 +214,15 @@ def summary_table(summary: RunSummary, files: list[str]) -> Table:
     table.add_row("latency", ", ".join(f"{name} {value:.2f} ms" for name, value in latency.items()))
     budget, plural = summary.alarms_per_hour, "" if summary.alarms_per_hour == 1 else "s"
     reason = "given" if budget is None else f"for {budget:g} false alarm{plural} an hour"
-    table.add_row("threshold", f"{summary.threshold:.2f} ({reason})")
+    table.add_row("threshold", f"{run.threshold:.2f} ({reason})")
     table.add_row("events", str(summary.event_count), style="bold red" if summary.event_count else None)
     for event in list(summary.events)[:_SUMMARY_EVENTS]:
         table.add_row("", Text(event_line(event)))
     if summary.event_count > _SUMMARY_EVENTS:
         table.add_row("", f"and {summary.event_count - _SUMMARY_EVENTS} more")
+    if summary.incident_counts:
+        counts = ", ".join(f"{count} {kind}" for kind, count in summary.incident_counts.most_common())
+        table.add_row("incidents", Text(counts))
     for index, file in enumerate(files):
         table.add_row("" if index else "written", Text(file))
     return table

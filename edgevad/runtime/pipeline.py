@@ -1,129 +1,219 @@
-"""Frame by frame: frame score, sliding window, anomaly score, event."""
+"""Frame by frame: frame score, sliding window, anomaly score, event; one engine for any number of sources."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from queue import Empty
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from edgevad.errors import BackendError
+from edgevad.bundle.manifest import Calibration
 from edgevad.events.event import Event
+from edgevad.events.incident import Incident
 from edgevad.runtime.backends.backend import BATCH_FRAMES
-from edgevad.runtime.heat import HeatScale
-from edgevad.runtime.preprocess import ModelInput
-from edgevad.runtime.reader import FrameReader, PreparedFrame
+from edgevad.runtime.counters import FrameCounters
+from edgevad.runtime.reader import Inbox, PreparedFrame, Reader, reader_of
 from edgevad.runtime.scorer import Scorer
-from edgevad.runtime.threshold import EventDetector, Hysteresis
-from edgevad.runtime.window import SlidingWindow
-from edgevad.sources.frame import Frame
+from edgevad.runtime.stream import RawScores, Result, State, StreamState
+from edgevad.runtime.threshold import Hysteresis
+from edgevad.sources.live import LiveSource
 from edgevad.sources.source import Source
+
+if TYPE_CHECKING:
+    from edgevad.runtime.governor import Governor
+    from edgevad.runtime.lens import LensSpec
+    from edgevad.runtime.power import MachineReading
 
 __all__ = ["Pipeline", "Result", "State"]
 
-State = Literal["warm-up", "normal", "anomaly", "fault"]
-# Scores (P,) and heat (hh, hw) of one frame; no heat where the scores are none.
-_FrameScores = tuple[list[float], npt.NDArray[np.float32] | None]
+# So often the heart beats where no frame comes.
+_HEARTBEAT_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the pipeline decided about one frame.
+class _Stream:
+    """A source with its reader, what was decided about it so far, and what became of its frames."""
 
-    Attributes:
-        frame: as the source gave it.
-        parts: (P,) raw scores of the frame by itself, in the order of the calibration's parts; empty in "warm-up".
-        deviates: (P,) the same after the sliding window, as normal deviates; empty in state "warm-up".
-        frame_score: the largest deciding deviate of the frame by itself, before any window; None in state "warm-up".
-        anomaly_score: the largest of `deviates` among the parts that decide; None in state "warm-up".
-        cause: name of that part, i.e. what was rare; None in state "warm-up".
-        is_anomaly: the frame is inside an event.
-        state: "warm-up" while motion has no earlier frame of this segment to look back to, and while no event may start
-            yet; "fault" where the camera's lens shows nothing to judge; else "normal" or "anomaly".
-        heatmap: (hh, hw) float32 >= 0, local errors, 1 where they alone would raise an alarm; None in state "warm-up".
-        latency_s: from the decoded frame to this decision. Of recordings, which are read ahead and scored in batches,
-            the time the frame lay waiting is left out, and its share of the batch's scoring counts.
-        event: the event that this frame showed to be over (it ended at an earlier frame), or None.
-        event_began: the event, so far, that this frame made certain to be recorded, or None.
-        fault: what is wrong with the lens in state "fault" ("black", "frozen", "covered", "blurred"), else None.
-    """
+    def __init__(self, reader: Reader, state: StreamState) -> None:
+        self.reader = reader
+        self.state = state
+        self.given = self.scored = self.faulty = self.discarded = 0
+        self.over = False
 
-    frame: Frame
-    parts: tuple[float, ...]
-    deviates: tuple[float, ...]
-    frame_score: float | None
-    anomaly_score: float | None
-    cause: str | None
-    is_anomaly: bool
-    state: State
-    heatmap: npt.NDArray[np.float32] | None
-    latency_s: float
-    event: Event | None
-    event_began: Event | None = None
-    fault: str | None = None
+    def counters(self) -> FrameCounters:
+        source = self.reader.source
+        if not isinstance(source, LiveSource):
+            return FrameCounters(
+                source.name, self.given, self.given, self.scored, self.faulty, 0, 0, source.skipped, is_lost=False
+            )
+        given = self.given  # before the source's own figures: it may give more meanwhile, never fewer
+        counts = source.counts()
+        dropped = counts.dropped + self.discarded
+        return FrameCounters(
+            source.name,
+            counts.captured,
+            given,
+            self.scored,
+            self.faulty,
+            dropped,
+            counts.captured - dropped - given,
+            source.skipped,
+            source.is_lost,
+        )
+
+    def discard(self) -> None:
+        """The run is over: frames that nobody will see count as dropped."""
+        source = self.reader.source
+        if isinstance(source, LiveSource):
+            counts = source.counts()
+            self.discarded = counts.captured - counts.dropped - self.given
+
+
+class _Call(NamedTuple):
+    """Something the iterating thread is to do between two frames."""
+
+    function: Callable[[], None]
 
 
 class Pipeline:
-    """Scores the frames of one source, once.
+    """Scores the frames of its sources, once.
 
         with Pipeline(scorer, source) as pipeline:
             for result in pipeline:
                 ...
-        last = pipeline.finish()
+            events = pipeline.finish()
 
     Frames are decoded, and motion is computed, in threads; everything else, the backend included, runs in the one that
-    iterates. Of a recording every frame counts; a live source gives its newest. Memory does not grow with the number
-    of frames. Leaving the `with` block, or the loop, at any frame ends the threads and closes the source.
+    iterates. Of a recording every frame counts; a live source gives its newest whenever the scorer is free, and those
+    it replaced are counted. Cameras share the engine and nothing else: each has its windows, events and lens.
+    Memory does not grow with the number of frames. Leaving the `with` block, or the loop, at any frame ends the threads
+    and closes the sources.
 
     Args:
         hysteresis: when events start and end; None means at the scorer's calibrated threshold.
+        lens: how to tell a lens that shows nothing; None does not ask. Frames that show nothing raise no anomaly.
+        governor: lowers the frame rate of cameras where this machine gets too slow or too hot.
+        on_incident: told what happens to the sources and the machine, in the iterating thread.
+        heartbeat: called in the iterating thread after every batch, and twice a second where no frames come: as long as
+            it is called, frames are scored or would be.
 
     Attributes:
         stopped: `stop` was called.
     """
 
-    def __init__(self, scorer: Scorer, source: Source, *, hysteresis: Hysteresis | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        source: Source | Sequence[Source],
+        *,
+        hysteresis: Hysteresis | None = None,
+        lens: LensSpec | None = None,
+        governor: Governor | None = None,
+        on_incident: Callable[[Incident], None] | None = None,
+        heartbeat: Callable[[], None] | None = None,
+    ) -> None:
         self.scorer = scorer
-        self.source = source
+        self.sources = (source,) if isinstance(source, Source) else tuple(source)
         self.hysteresis = Hysteresis(scorer.calibration.threshold) if hysteresis is None else hysteresis
+        self.on_incident = on_incident
+        self.heartbeat = heartbeat
         self.stopped = False
-        self._calibration = scorer.calibration
-        self._windows = [SlidingWindow(scorer.calibration.window) for _ in scorer.calibration.parts]
-        self._heat = HeatScale(scorer.calibration, self.hysteresis.threshold)
-        self._detector = EventDetector(self.hysteresis)
-        self._is_live = source.is_live
-        self._reader = FrameReader(source, scorer.input, batch=BATCH_FRAMES)
+        self._governor = governor
+        self._inbox: Inbox = Inbox()
+        self._streams: dict[Reader, _Stream] = {}
+        ids = count(1)
+        for one in self.sources:
+            reader = reader_of(one, scorer.input, self._inbox, batch=BATCH_FRAMES)
+            if isinstance(one, LiveSource):
+                one.on_incident = self.report
+            state = StreamState(
+                scorer.calibration, self.hysteresis, ids=ids, lens=lens, is_live=one.is_live, where=scorer.path
+            )
+            self._streams[reader] = _Stream(reader, state)
+        self._is_started = self._is_closed = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a camera among the sources."""
+        return any(source.is_live for source in self.sources)
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames a second that the governor allows each camera; None where it lets all pass."""
+        return None if self._governor is None else self._governor.rate_hz
 
     def __iter__(self) -> Iterator[Result]:
-        """Raises SourceError where the source fails, BackendError where the engine does."""
+        """Raises SourceError where the (last) source fails, BackendError where the engine does."""
+        if not (self._is_started or self._is_closed):
+            self._is_started = True
+            for reader in self._streams:
+                reader.start()
         try:
-            for batch in self._reader:
-                scores, scoring_s = self._score([one.input for one in batch if one.input is not None])
-                scored = iter(scores)
-                for prepared in batch:
-                    if self.stopped:
-                        return
-                    yield self._decide(prepared, next(scored) if prepared.input is not None else None, scoring_s)
+            while not self.stopped and not all(stream.over for stream in self._streams.values()):
+                received = self._receive()
+                if received:
+                    yield from self._results(received)
+                if self.heartbeat is not None:
+                    self.heartbeat()
         finally:
-            self._reader.close()
+            self.close()
 
-    def finish(self) -> Event | None:
-        """After the last frame: the event that was still open, closed at its last frame; None where there is none."""
-        return self._detector.finish()
+    def finish(self) -> list[Event]:
+        """After the last frame: the events that were still open, closed at their last frames."""
+        self.close()
+        self._settle()
+        events = []
+        for stream in self._streams.values():
+            event, incident = stream.state.finish()
+            if event is not None:
+                events.append(event)
+            if incident is not None:
+                self._tell(incident)
+        return events
+
+    def counters(self) -> list[FrameCounters]:
+        """What became of each source's frames so far. May be asked by any thread."""
+        return [stream.counters() for stream in self._streams.values()]
+
+    def report(self, incident: Incident) -> None:
+        """Have `on_incident` told in the iterating thread, in its turn. Any thread may call this."""
+        self.call(lambda: self._tell(incident))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have `function` called in the iterating thread, between two frames. Any thread or signal handler may."""
+        self._inbox.put((None, _Call(function)))
+
+    def apply(self, calibration: Calibration, hysteresis: Hysteresis) -> None:
+        """Decide by these from the next frame on; no frame is lost. To be called between two frames (see `call`)."""
+        self.hysteresis = hysteresis
+        for stream in self._streams.values():
+            stream.state.apply(calibration, hysteresis)
+
+    def machine(self, reading: MachineReading) -> None:
+        """Let the governor know how the machine is. Any thread may call this."""
+        governor = self._governor
+        if governor is not None:
+            self.call(lambda: self._govern(governor.read(reading, time.monotonic())))
 
     def stop(self) -> None:
         """Make the iteration end at the next frame. Safe in a signal handler or another thread."""
         self.stopped = True
-        self._reader.stop()
+        for reader in self._streams:
+            reader.stop()
+        self._inbox.put((None, _Call(lambda: None)))
 
     def close(self) -> None:
-        """End the threads and close the source. May be called twice."""
-        self._reader.close()
+        """End the threads and close the sources. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for reader in self._streams:
+            reader.stop()
+        for reader in self._streams:
+            reader.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -133,69 +223,102 @@ class Pipeline:
     ) -> None:
         self.close()
 
-    def _score(self, items: list[ModelInput]) -> tuple[list[_FrameScores], float]:
-        """Raw scores and heat of some frames, and how many seconds one of them took."""
+    def _receive(self) -> list[tuple[_Stream, list[PreparedFrame]]]:
+        """What is ready of any source; nothing where nothing came for a heartbeat, or only something to do."""
+        try:
+            items = [self._inbox.get(timeout=_HEARTBEAT_S)]
+        except Empty:
+            return []
+        room = len(self._streams) - 1
+        while room > 0 and not self._inbox.empty():
+            items.append(self._inbox.get())
+            room -= 1
+        received = []
+        for reader, item in items:
+            if reader is None:
+                item.function()
+            elif (frames := self._received(self._streams[reader], item)) is not None:
+                received.append((self._streams[reader], frames))
+        return received
+
+    def _received(self, stream: _Stream, item: Any) -> list[PreparedFrame] | None:
+        if stream.over:
+            return None
+        try:
+            frames = stream.reader.receive(item)
+        except Exception as error:
+            stream.over = True
+            # One source that fails must not take the others with it.
+            if all(other.over for other in self._streams.values()):
+                raise
+            self._tell(Incident.once("camera_lost", "failed", str(error), stream.reader.source.name))
+            return None
+        stream.over = frames is None
+        return frames
+
+    def _results(self, received: list[tuple[_Stream, list[PreparedFrame]]]) -> Iterator[Result]:
+        found, scoring_s = self._score([one for _, frames in received for one in frames])
+        scored = iter(found)
+        for stream, frames in received:
+            raw = [next(scored) if one.input is not None else None for one in frames]
+            heat = iter(stream.state.heat([one for one in raw if one is not None]))
+            for prepared, one in zip(frames, raw, strict=True):
+                if self.stopped:
+                    return
+                result, incident = stream.state.decide(
+                    prepared, one, next(heat, None) if one is not None else None, scoring_s
+                )
+                self._count(stream, result)
+                if incident is not None:
+                    self._tell(incident)
+                yield result
+            stream.reader.ask()
+
+    def _count(self, stream: _Stream, result: Result) -> None:
+        stream.given += 1
+        if result.state == "fault":
+            stream.faulty += 1
+        elif result.anomaly_score is not None:
+            stream.scored += 1
+            if self._governor is not None and stream.reader.source.is_live:
+                self._govern(self._governor.observe(result.latency_s, time.monotonic()))
+
+    def _govern(self, change: Incident | None) -> None:
+        if change is not None and self._governor is not None:
+            for reader in self._streams:
+                reader.limit_rate(self._governor.rate_hz)
+            self._tell(change)
+
+    def _tell(self, incident: Incident) -> None:
+        if self.on_incident is not None:
+            self.on_incident(incident)
+
+    def _settle(self) -> None:
+        """Of what still lies in the inbox: do what is to be done, and count the frames that nobody will see."""
+        while not self._inbox.empty():
+            reader, item = self._inbox.get()
+            if reader is None:
+                item.function()
+        for stream in self._streams.values():
+            stream.discard()
+
+    def _score(self, frames: list[PreparedFrame]) -> tuple[list[RawScores], float]:
+        """What the engine says of those frames that have an input, and how many seconds one of them took."""
         started_s = time.perf_counter()
+        items = [one.input for one in frames if one.input is not None]
         fixed = self.scorer.backend.batch
         size = fixed or max(len(items), 1)
-        found: list[_FrameScores] = []
+        found: list[RawScores] = []
         for start in range(0, len(items), size):
             chunk = items[start : start + size]
-            count = len(chunk)
+            wanted = len(chunk)
             if fixed is not None:
-                chunk = chunk + chunk[-1:] * (fixed - count)  # filled up with its last frame
+                chunk = chunk + chunk[-1:] * (fixed - wanted)  # filled up with its last frame
             motion = [item.motion for item in chunk if item.motion is not None]
             scores = self.scorer.backend.score(
                 np.stack([item.image for item in chunk]), np.stack(motion) if motion else None
             )
-            rows = scores.score[:count].tolist()
-            seen = np.asarray(np.isfinite(scores.heatmap).all(axis=(1, 2, 3)))
-            sound = next((k for k, row in enumerate(rows) if not (seen[k] and self._are_sound(row))), len(rows))
-            found += zip(rows[:sound], self._heat(scores.heatmap[:sound], rows[:sound]) if sound else (), strict=True)
-            found += [(row, None) for row in rows[sound:]]
+            seen = np.asarray(np.isfinite(scores.heatmap).all(axis=(1, 2, 3))).tolist()
+            rows = scores.score[:wanted].tolist()
+            found += [RawScores(tuple(rows[k]), scores.heatmap[k], seen[k]) for k in range(wanted)]
         return found, (time.perf_counter() - started_s) / max(len(items), 1)
-
-    def _are_sound(self, parts: list[float]) -> bool:
-        return len(parts) == len(self._windows) and all(map(math.isfinite, parts))
-
-    def _decide(self, prepared: PreparedFrame, found: _FrameScores | None, scoring_s: float) -> Result:
-        frame, _, decoded_s, preparing_s = prepared
-        # Live, the wait for the consumer is part of the latency; of a recording it only means that reading is quicker.
-        started_s = time.perf_counter()
-        origin_s = decoded_s if self._is_live else started_s - preparing_s - scoring_s
-        if found is None:
-            elapsed_s = time.perf_counter() - origin_s
-            return Result(frame, (), (), None, None, None, False, "warm-up", None, elapsed_s, None)
-        parts, heat = tuple(found[0]), found[1]
-        if heat is None:
-            raise BackendError(
-                f"frame {frame.index} of {frame.source_id} scores {parts}"
-                + (" and has a heatmap that is not all numbers" if self._are_sound(list(parts)) else ""),
-                where=self.scorer.path,
-                expected="finite numbers, " + ", ".join(self._calibration.names),
-                fix="Train the model again",
-            )
-        segment = (frame.source_id, frame.segment)
-        windowed = [
-            window.push(score, frame.timestamp_ns, segment) for window, score in zip(self._windows, parts, strict=True)
-        ]
-        deviates = self._calibration.deviates(windowed)
-        leading = self._calibration.leading(deviates)
-        anomaly_score, cause = deviates[leading], self._calibration.parts[leading].name
-        single = self._calibration.deviates(parts)
-        event = self._detector.push(anomaly_score, frame, cause)
-        inside = self._detector.inside
-        return Result(
-            frame,
-            parts,
-            tuple(deviates),
-            single[self._calibration.leading(single)],
-            anomaly_score,
-            cause,
-            inside,
-            "anomaly" if inside else "normal",
-            heat,
-            time.perf_counter() - origin_s,
-            event,
-            self._detector.began,
-        )

@@ -1,11 +1,15 @@
-"""Decoding and preparing frames in a thread of their own, while the consumer scores."""
+"""Decoding and preparing frames in threads of their own, while the consumer scores.
+
+A reader puts what it has into the inbox that all readers of a pipeline share, and the consumer hands it back to that
+reader to receive frames. Recordings are read ahead in batches; a camera's frame is asked for when it is wanted.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
 from contextlib import closing
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -15,7 +19,7 @@ from edgevad.sources.frame import Frame
 from edgevad.sources.source import Source
 from edgevad.spec import InputSpec
 
-__all__ = ["FrameReader", "PreparedFrame"]
+__all__ = ["CameraReader", "Inbox", "PreparedFrame", "Reader", "RecordingReader", "reader_of"]
 
 _JOIN_TIMEOUT_S = 10.0
 # Of a recording, besides the one being consumed: one waits, and the decoder has another in hand. Decoding speeds differ
@@ -40,6 +44,130 @@ class PreparedFrame(NamedTuple):
     preparing_s: float
 
 
+# Which reader it comes from, and what that reader wants back. SimpleQueue waits in C and may be written from a signal
+# handler.
+Inbox = SimpleQueue[tuple["Reader | None", Any]]
+
+
+class _End(NamedTuple):
+    """After the last frame: nothing more, or what went wrong."""
+
+    error: BaseException | None
+
+
+class Reader(ABC):
+    """Reads one source, once, into `inbox`; from `start` to `close`."""
+
+    def __init__(self, source: Source, inbox: Inbox) -> None:
+        self.source = source
+        self._inbox = inbox
+        self._stopping = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    @abstractmethod
+    def receive(self, item: Any) -> list[PreparedFrame] | None:
+        """What became of an item that this reader put into the inbox: at least one frame; None after the last one.
+
+        Called by the consumer. What goes wrong while reading is raised here, after the frames that came before it.
+        """
+
+    def ask(self) -> None:
+        """The consumer is done with what it received."""
+        return
+
+    def limit_rate(self, rate_hz: float | None) -> None:
+        """Give at most so many frames a second from now on; None: as many as can be scored. Cameras only."""
+        return
+
+    def stop(self) -> None:
+        """Read no further. Safe in a signal handler."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Stop, close the source, wait for the threads. May be called twice."""
+        self.stop()
+        # A live source waits for its next frame in there: closing it wakes it.
+        self.source.close()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(_JOIN_TIMEOUT_S)
+
+    def _thread(self, name: str, target: Any) -> None:
+        self._threads.append(threading.Thread(target=target, name=f"edgevad {name}", daemon=True))
+
+    def _put(self, item: Any) -> None:
+        self._inbox.put((self, item))
+
+
+def reader_of(source: Source, spec: InputSpec, inbox: Inbox, *, batch: int) -> Reader:
+    """The reader that suits `source`; `batch` is how many frames of a recording are handed over at once, at most."""
+    return CameraReader(source, spec, inbox) if source.is_live else RecordingReader(source, spec, inbox, batch=batch)
+
+
+class CameraReader(Reader):
+    """Takes the newest frame of a live source whenever the consumer asks, and prepares it.
+
+    Asked for while the consumer is still busy, it would grow old until the consumer is not.
+    """
+
+    def __init__(self, source: Source, spec: InputSpec, inbox: Inbox) -> None:
+        super().__init__(source, inbox)
+        # A camera's frame is wanted soon, and nobody else wants the cores meanwhile.
+        self._preprocessor = Preprocessor(spec, alone=False)
+        self._wanted: SimpleQueue[None] = SimpleQueue()
+        self._ended = threading.Event()
+        self._period_s = 0.0
+        self._thread("decoder", self._read)
+
+    def start(self) -> None:
+        self.ask()
+        super().start()
+
+    def ask(self) -> None:
+        self._wanted.put(None)
+
+    def limit_rate(self, rate_hz: float | None) -> None:
+        self._period_s = 0.0 if rate_hz is None else 1.0 / rate_hz
+
+    def stop(self) -> None:
+        super().stop()
+        self._ended.set()
+        self._wanted.put(None)
+
+    def receive(self, item: Any) -> list[PreparedFrame] | None:
+        if not isinstance(item, _End):
+            return [item]
+        if item.error is not None and not self._stopping:
+            raise item.error
+        return None
+
+    def _read(self) -> None:
+        end = _End(None)
+        try:
+            with closing(iter(self.source)) as frames:
+                due_s = time.perf_counter()
+                while True:
+                    self._wanted.get()
+                    # Looked up again and again: the limit may be lifted while it is waited for.
+                    while not self._stopping and (left_s := due_s + self._period_s - time.perf_counter()) > 0:
+                        self._ended.wait(min(left_s, 0.1))
+                    if self._stopping or (frame := next(frames, None)) is None:
+                        break
+                    taken_s = time.perf_counter()
+                    # From when it was due, not from when it came: a limit of 10 Hz on a camera of 15 is then held on
+                    # average, not only approached from below.
+                    due_s = max(due_s + self._period_s, taken_s - self._period_s)
+                    prepared = self._preprocessor(frame)
+                    self._put(PreparedFrame(frame, prepared, taken_s, time.perf_counter() - taken_s))
+        except BaseException as error:
+            end = _End(error)
+        self._put(end)
+
+
 class _Batch:
     """Frames in order: first those that were prepared already, then the others with the times of their decoding."""
 
@@ -51,108 +179,74 @@ class _Batch:
         return len(self.ready) + len(self.decoded)
 
 
-class FrameReader:
-    """Reads ahead of its consumer; iterate it once, then close it.
+class RecordingReader(Reader):
+    """Reads a recording ahead of its consumer, in batches of up to `batch` frames.
 
-    A recording is read ahead in batches of up to `batch` frames: waking the other thread for every frame cost a third
-    of a millisecond on two cores, more than the model. A live source gives its frames one by one, and is asked for its
-    newest at the moment the consumer starts on the previous one.
+    Waking the other thread for every frame cost a third of a millisecond on two cores, more than the model.
 
     One thread decodes and, where the model uses motion, another one prepares; both work outside Python's lock. Without
     motion there is little to prepare, and whoever has the time does it: the decoder while the consumer lets it wait,
     and otherwise the consumer. Handing a frame on once more cost as much on two cores; and where the decoder prepared
     every frame, fresh from the cache, 960x540 was a tenth slower: FFmpeg's threads get their packets from it, too.
-    The consumer gives a credit whenever it takes a batch. A batch of a recording is handed over, and a live source's
-    next frame is asked for, against one.
-    What goes wrong while reading is raised in the consumer, after the frames that came before it.
+    The consumer gives a credit whenever it receives a batch; a batch is handed over against one.
     """
 
-    def __init__(self, source: Source, spec: InputSpec, *, batch: int) -> None:
-        self._source = source
-        self._is_live = source.is_live
-        self._batch = 1 if self._is_live else batch
-        # A camera's frame is wanted soon, and nobody else wants the cores meanwhile.
-        self._preprocessor = Preprocessor(spec, alone=not self._is_live)
-        # SimpleQueue waits in C and may be written from a signal handler; the credits are what bounds it.
+    def __init__(self, source: Source, spec: InputSpec, inbox: Inbox, *, batch: int) -> None:
+        super().__init__(source, inbox)
+        self._batch = batch
+        self._preprocessor = Preprocessor(spec, alone=True)
+        # The credits are what bounds the queues.
         self._credits: SimpleQueue[None] = SimpleQueue()
-        self._decoded: SimpleQueue[_Batch | _End] = SimpleQueue()
-        self._ready: SimpleQueue[list[PreparedFrame] | _End] = SimpleQueue()
-        self._stopping = False
-        self._prepares_aside = spec.motion is not None
-        for _ in range(1 if self._is_live else READ_AHEAD_BATCHES - 1):
+        for _ in range(READ_AHEAD_BATCHES - 1):
             self._credits.put(None)
-        targets = {"decoder": self._decode}
+        self._prepares_aside = spec.motion is not None
+        self._failure: BaseException | None = None  # while preparing in the consumer
+        self._decoded: SimpleQueue[_Batch | _End] = SimpleQueue()
+        self._thread("decoder", self._decode)
         if self._prepares_aside:
-            targets["preprocessor"] = self._prepare
-        self._threads = [
-            threading.Thread(target=target, name=f"edgevad {name}", daemon=True) for name, target in targets.items()
-        ]
-        self._started = False
+            self._thread("preprocessor", self._prepare)
 
-    def __iter__(self) -> Iterator[list[PreparedFrame]]:
-        """Batches of at least one frame, in order."""
-        if not (self._started or self._stopping):
-            self._started = True
-            for thread in self._threads:
-                thread.start()
-        give = self._credits.put
-        queue: SimpleQueue[Any] = self._ready if self._prepares_aside else self._decoded
-        while True:
-            batch: Any = queue.get()
-            if isinstance(batch, _End):
-                if batch.error is not None and not self._stopping:
-                    raise batch.error
-                return
-            give(None)
-            if self._stopping:
-                return
-            if self._prepares_aside:
-                yield batch
-                continue
-            ready, error = self._prepared_all(batch)
-            if ready:
-                yield ready
-            if error is not None:
-                raise error
+    def receive(self, item: Any) -> list[PreparedFrame] | None:
+        if self._failure is not None:
+            raise self._failure
+        if isinstance(item, _End):
+            if item.error is not None and not self._stopping:
+                raise item.error
+            return None
+        self._credits.put(None)
+        if self._prepares_aside:
+            batch: list[PreparedFrame] = item
+            return batch
+        ready, self._failure = self._prepared_all(item)
+        if self._failure is not None:
+            if not ready:
+                raise self._failure
+            self._put(_End(self._failure))  # the decoder's next batch may be long in coming
+        return ready
 
     def stop(self) -> None:
-        """End the iteration at the next batch; frames read ahead are forgotten. Safe in a signal handler."""
-        self._stopping = True
+        super().stop()
         self._credits.put(None)
         self._decoded.put(_End(None))
-        self._ready.put(_End(None))
-
-    def close(self) -> None:
-        """Stop, wait for the threads, close the source. May be called twice."""
-        self.stop()
-        # A live source waits for its next frame in there: closing it wakes it.
-        self._source.close()
-        if self._started:
-            for thread in self._threads:
-                thread.join(_JOIN_TIMEOUT_S)
 
     def _decode(self) -> None:
-        clock, credit, give = time.perf_counter, self._credits.get, self._decoded.put
+        clock, credit = time.perf_counter, self._credits.get
+        give = self._decoded.put if self._prepares_aside else self._put
         batch = _Batch()
         end = _End(None)
         try:
-            with closing(iter(self._source)) as frames:
-                if self._is_live:
-                    credit()
+            with closing(iter(self.source)) as frames:
                 handed_s = clock()
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
                     batch.decoded.append((frame, decoded_s))
                     if len(batch) < self._most(frame) and decoded_s - handed_s <= PATIENCE_S:
                         continue
-                    if not self._is_live:
-                        while batch.decoded and self._credits.empty() and self._prepare_in_advance(batch):
-                            pass
-                        credit()
+                    while batch.decoded and self._credits.empty() and self._prepare_in_advance(batch):
+                        pass
+                    credit()
                     give(batch)
                     batch = _Batch()
-                    if self._is_live:
-                        credit()
                     handed_s = clock()
         except BaseException as error:
             end = _End(error)
@@ -166,7 +260,7 @@ class FrameReader:
 
     def _prepare_in_advance(self, batch: _Batch) -> bool:
         """Prepare the next frame of `batch` in the decoder's thread, if that is no other's task and goes well."""
-        if self._is_live or self._prepares_aside:
+        if self._prepares_aside:
             return False
         try:
             batch.ready.append(self._prepared(*batch.decoded[0]))
@@ -177,7 +271,7 @@ class FrameReader:
         return True
 
     def _prepare(self) -> None:
-        take, give = self._decoded.get, self._ready.put
+        take, give = self._decoded.get, self._put
         try:
             while True:
                 batch = take()
@@ -207,9 +301,3 @@ class FrameReader:
         started_s = time.perf_counter()
         prepared = self._preprocessor(frame)
         return PreparedFrame(frame, prepared, decoded_s, time.perf_counter() - started_s)
-
-
-class _End(NamedTuple):
-    """After the last frame: nothing more, or what went wrong."""
-
-    error: BaseException | None

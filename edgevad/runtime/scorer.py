@@ -34,6 +34,7 @@ class Scorer:
         backend: the inference engine.
         training_scores: reads the frame scores of the training recording.
         engine: the backend's name and the graph's precision, for people: "onnxruntime, int8".
+        digest: of the bundle, hexadecimal; empty for a model folder.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scorer:
     backend: Backend
     training_scores: Callable[[], TrainingScores]
     engine: str = ""
+    digest: str = ""
 
     @classmethod
     def from_bundle(
@@ -85,6 +87,7 @@ class Scorer:
             engine,
             opened.training_scores,
             f"{name}, {precision_in(opened, name)}",
+            opened.digest,
         )
 
     def recalibrated(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgevad.errors import EdgevadError
 from edgevad.events.event import Event
+from edgevad.events.incident import Incident
+from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
+from edgevad.runtime.counters import FrameCounters
 from edgevad.runtime.latency import LatencyHistogram
 from edgevad.runtime.pipeline import Pipeline, Result
 
@@ -25,36 +28,34 @@ class RunSummary:
     """What a run came to.
 
     Attributes:
-        bundle: where the model came from.
-        sources: names of the sources.
-        threshold: anomaly score at which events start.
+        run: which run it was, by which bundle, of which sources.
         alarms_per_hour: the false-alarm budget it was set for; None where the threshold was given by hand.
-        frames: frames the source gave; `scored` of them had a score, the others had no earlier frame for motion.
-        skipped: frames the source could not read, and why.
-        dropped: frames of a live source replaced by a newer one before they could be scored.
-        duration_s: recorded time, gaps left out.
+        frames: frames the sources gave; `scored` of them had a score, `faulty` show nothing to judge, the others had no
+            earlier frame for motion.
+        skipped: frames the sources could not read, and why.
+        cameras: what became of every camera's frames; empty for recordings.
+        duration_s: recorded time, gaps left out; of cameras that run together their sum.
         elapsed_s: how long the run took.
         event_count: events; the latest 1000 of them are in `events`.
-        engine: what scored: backend and precision.
+        incident_counts: incidents by kind.
         interrupted: somebody ended the run before its source did.
         error: what ended the run before its time, None where nothing did.
     """
 
-    bundle: str
-    sources: tuple[str, ...]
-    threshold: float
+    run: RunInfo
     alarms_per_hour: float | None
     frames: int = 0
     scored: int = 0
+    faulty: int = 0
     skipped: int = 0
     skip_reasons: dict[str, int] = field(default_factory=dict)
-    dropped: int = 0
+    cameras: list[FrameCounters] = field(default_factory=list)
     duration_s: float = 0.0
     elapsed_s: float = 0.0
     event_count: int = 0
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
+    incident_counts: Counter[str] = field(default_factory=Counter)
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
-    engine: str = ""
     interrupted: bool = False
     error: str | None = None
 
@@ -63,28 +64,38 @@ class RunSummary:
         """Frames a second of elapsed time."""
         return self.frames / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
+    @property
+    def dropped(self) -> int:
+        """Frames of cameras that were replaced by a newer one before they could be scored."""
+        return sum(camera.dropped for camera in self.cameras)
+
     def add(self, event: Event) -> None:
         self.event_count += 1
         self.events.append(event)
 
     def to_json(self) -> dict[str, Any]:
+        run = self.run
         return {
-            "bundle": self.bundle,
-            "engine": self.engine,
-            "sources": list(self.sources),
+            "run_id": run.run_id,
+            "bundle": run.bundle,
+            "engine": run.engine,
+            "sources": list(run.sources),
             "frames": self.frames,
             "scored": self.scored,
+            "faulty": self.faulty,
             "skipped": self.skipped,
             "skip_reasons": self.skip_reasons,
             "dropped": self.dropped,
+            "cameras": [camera.to_json() for camera in self.cameras],
             "duration_s": round(self.duration_s, 3),
             "elapsed_s": round(self.elapsed_s, 3),
             "fps_hz": round(self.fps_hz, 2),
             "latency_ms": self.latency.to_json(),
-            "threshold": self.threshold,
+            "threshold": run.threshold,
             "alarms_per_hour": self.alarms_per_hour,
             "interrupted": self.interrupted,
             "error": self.error,
+            "incidents": dict(self.incident_counts),
             "event_count": self.event_count,
             "events": [event.to_json() for event in self.events],
         }
@@ -96,21 +107,31 @@ def run_session(
     *,
     sources: Sequence[str],
     alarms_per_hour: float | None,
+    device: str | None = None,
     max_frames: int | None = None,
 ) -> RunSummary:
     """Run `pipeline` to its end, or for `max_frames`, and feed every sink; closing the sinks is up to the caller.
 
-    When the source or the engine fails, the open event is still closed, and the sinks are told it and the summary so
+    When a source or the engine fails, the open events are still closed, and the sinks are told them and the summary so
     far, before the error goes on.
+    `device` is what this machine is called in messages; None is its name.
     `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
-    scorer = pipeline.scorer
-    summary = RunSummary(
-        scorer.path, tuple(sources), pipeline.hysteresis.threshold, alarms_per_hour, engine=scorer.engine
-    )
+    info = _run_info(pipeline, sources)
+    summary = RunSummary(info if device is None else replace(info, device=device), alarms_per_hour)
+
+    def on_incident(incident: Incident) -> None:
+        if incident.is_new:
+            summary.incident_counts[incident.kind] += 1
+        for sink in sinks:
+            sink.incident(incident)
+
+    pipeline.on_incident = on_incident
     started_s = time.monotonic()
     try:
         with pipeline:
+            for sink in sinks:
+                sink.start(summary.run)
             _run(pipeline, sinks, summary, max_frames)
     except BaseException as error:
         summary.error = str(error) or type(error).__name__
@@ -124,18 +145,37 @@ def run_session(
     return summary
 
 
+def _run_info(pipeline: Pipeline, sources: Sequence[str]) -> RunInfo:
+    scorer = pipeline.scorer
+    return RunInfo(
+        bundle=scorer.path,
+        bundle_name=scorer.name,
+        bundle_digest=scorer.digest,
+        engine=scorer.engine,
+        sources=tuple(sources),
+        threshold=pipeline.hysteresis.threshold,
+        is_live=pipeline.is_live,
+    )
+
+
 def _conclude(pipeline: Pipeline, sinks: Sequence[Sink], summary: RunSummary) -> EdgevadError | None:
-    """Close the open event, fill in the summary, tell every sink; return the first failure among these, if any."""
-    source = pipeline.source
-    summary.skip_reasons = dict(_reasons(source.skip_reasons))
-    summary.skipped, summary.dropped = source.skipped, source.dropped
-    event = pipeline.finish()
-    if event is not None:
-        summary.add(event)
+    """Close the open events, fill in the summary, tell every sink; return the first failure among these, if any."""
     failure: EdgevadError | None = None
+    try:
+        events = pipeline.finish()
+    except EdgevadError as error:  # of a sink that was told of an incident
+        failure, events = error, pipeline.finish()
+    reasons: Counter[str] = Counter()
+    for source in pipeline.sources:
+        reasons.update(source.skip_reasons)
+    summary.skip_reasons = dict(reasons.most_common())
+    summary.skipped = sum(reasons.values())
+    summary.cameras = pipeline.counters() if pipeline.is_live else []
+    for event in events:
+        summary.add(event)
     for sink in sinks:
         try:
-            if event is not None:
+            for event in events:
                 sink.event(event)
             sink.finish(summary)
         except EdgevadError as error:
@@ -145,21 +185,24 @@ def _conclude(pipeline: Pipeline, sinks: Sequence[Sink], summary: RunSummary) ->
 
 
 def _run(pipeline: Pipeline, sinks: Sequence[Sink], summary: RunSummary, max_frames: int | None) -> None:
-    stream: tuple[str, int] | None = None
-    last_ns = duration_ns = 0
+    last: dict[str, tuple[int, int]] = {}  # segment and time of each source's last frame
+    duration_ns = 0
     latency = summary.latency
     try:
         for result in pipeline:
             frame = result.frame
             summary.frames += 1
-            if (frame.source_id, frame.segment) == stream:
-                duration_ns += frame.timestamp_ns - last_ns
-            else:
-                stream = (frame.source_id, frame.segment)
-            last_ns = frame.timestamp_ns
-            if result.frame_score is not None:
+            before = last.get(frame.source_id)
+            if before is not None and before[0] == frame.segment:
+                duration_ns += frame.timestamp_ns - before[1]
+            elif len(last) > len(pipeline.sources):
+                last.clear()  # ten thousand clips, one after the other, are ten thousand names
+            last[frame.source_id] = (frame.segment, frame.timestamp_ns)
+            if result.anomaly_score is not None:
                 summary.scored += 1
                 latency.push(result.latency_s)
+            elif result.fault is not None:
+                summary.faulty += 1
             _feed(result, sinks, summary)
             if summary.frames == max_frames:
                 break
@@ -175,7 +218,6 @@ def _feed(result: Result, sinks: Sequence[Sink], summary: RunSummary) -> None:
         summary.add(result.event)
         for sink in sinks:
             sink.event(result.event)
-
-
-def _reasons(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(reasons.items(), key=lambda item: -item[1])
+    if result.event_began is not None:
+        for sink in sinks:
+            sink.event_began(result.event_began)

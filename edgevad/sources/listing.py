@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgevad.errors import SourceUnreadableError
 
-__all__ = ["Listing", "is_image", "is_video", "list_folder", "natural_key", "sort_out"]
+__all__ = ["Listing", "is_image", "is_mcap", "is_video", "list_folder", "natural_key", "sort_out"]
 
 _IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -22,11 +22,12 @@ _VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Listing:
-    """The images, videos and folders among some paths, each in natural order; everything else is left out."""
+    """The images, videos, folders and MCAP files among some paths, each in natural order; all else is left out."""
 
     images: tuple[Path, ...]
     videos: tuple[Path, ...]
     folders: tuple[Path, ...]
+    mcaps: tuple[Path, ...] = ()
 
 
 def is_image(path: Path) -> bool:
@@ -35,6 +36,10 @@ def is_image(path: Path) -> bool:
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in _VIDEO_SUFFIXES
+
+
+def is_mcap(path: Path) -> bool:
+    return path.suffix.lower() == ".mcap"
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -50,7 +55,9 @@ def sort_out(paths: Iterable[Path]) -> Listing:
     files: list[Path] = []
     for path in visible:
         (folders if path.is_dir() else files).append(path)
-    return Listing(tuple(filter(is_image, files)), tuple(filter(is_video, files)), tuple(folders))
+    return Listing(
+        tuple(filter(is_image, files)), tuple(filter(is_video, files)), tuple(folders), tuple(filter(is_mcap, files))
+    )
 
 
 def list_folder(folder: Path) -> Listing:

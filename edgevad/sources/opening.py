@@ -9,30 +9,29 @@ import glob
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
+from edgevad.sources.address import without_password
+from edgevad.sources.camera import LiveOptions, is_camera_file, live_opener, open_camera
 from edgevad.sources.chain import ChainSource
-from edgevad.sources.listing import Listing, is_image, list_folder, natural_key, sort_out
+from edgevad.sources.listing import Listing, is_image, is_mcap, list_folder, natural_key, sort_out
 from edgevad.sources.members import Members
 from edgevad.sources.source import Source
-
-if TYPE_CHECKING:
-    from edgevad.sources.live import LiveSource
 
 __all__ = ["SourceSpec", "open_source"]
 
 SourceSpec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-_MEDIA = "images, videos, a Donkeycar tub, or folders of them"
+_MEDIA = "images, videos, MCAP files, a Donkeycar tub, or folders of them"
+_CAMERA_OF = "?camera="
 
 
-_LARGEST_CAMERA = 99  # a larger number is rather the name of a file or folder, often a date
+_STALE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class _Options:
     fps_hz: float | None
     gap_s: float
     include_deleted: bool
-    timeout_s: float
+    live: LiveOptions
+    camera: str | None = None
 
 
 def open_source(
@@ -50,18 +50,26 @@ def open_source(
     gap_s: float = 1.0,
     include_deleted: bool = False,
     timeout_s: float = 5.0,
+    stale_s: float | None = None,
+    reconnect: bool = False,
+    wait: bool = False,
+    name: str | None = None,
 ) -> Source:
     """Open anything frames come from.
 
     `spec` is one of, or a list of recordings among them (see `ChainSource`):
 
-    - "0", "/dev/video0": a camera (above 99 a file or folder of that name comes first);
+    - "0", "/dev/video0", "/dev/v4l/by-id/…": a camera (above 99 a file or folder of that name comes first); with
+      "?width=1280&height=720&fps=30&format=MJPG", or some of these, they are asked of its driver;
+    - "csi://0?width=1280&height=720&fps=30&flip=0": a CSI camera;
     - "rtsp://user:password@host/path", "http://…": a network stream;
     - "v4l2src ! videoconvert ! appsink": a GStreamer pipeline, known by its " ! ";
     - a video file, or an image;
     - a Donkeycar tub, v1 or v2;
-    - a folder of images, or of videos, or of such folders and tubs: each sub-folder is a segment, in natural order
-      (2 before 10); hidden files are ignored; members that cannot be read are skipped and counted;
+    - a logged drive: an MCAP file, or the folder of its legs; "DRIVE?camera=front" is one of its cameras, otherwise
+      all of them are read, one after the other;
+    - a folder of images, or of videos, or of such folders, tubs and drives: each sub-folder is a segment, in natural
+      order (2 before 10); hidden files are ignored; members that cannot be read are skipped and counted;
     - "frames/*.jpg", "drives/**/*.mp4": a glob, in natural order; the images of one folder are one sequence. Images
       that are listed one by one count as such a glob too, which is what an unquoted glob becomes in a shell.
 
@@ -70,7 +78,13 @@ def open_source(
             (default 20), videos whose container states no rate (default 30). Asked of cameras.
         gap_s: a longer gap between two frames, or three frame periods if that is more, starts a new segment.
         include_deleted: read the records that a tub marks as deleted, too.
-        timeout_s: how long a live source may give no frame before it is called lost.
+        timeout_s: how long opening a live source may take, and then its first frame.
+        stale_s: how long a live source may give no frame before it is called lost; None is 2 with `reconnect`, else
+            `timeout_s`.
+        reconnect: open a live source that is lost again, for as long as it takes, instead of ending in
+            `CameraLostError`. See `LiveSource`.
+        wait: with `reconnect`, wait for a live source that is not there yet, too.
+        name: what to call a live source, in `Frame.source_id` too; None is its address, passwords masked.
 
     Raises:
         OptionError: an option, or an address, that cannot be used.
@@ -78,10 +92,16 @@ def open_source(
         SourceUnreadableError: it holds no frame that can be read; where every single image must be tried to know that,
             the first pass over the source raises it.
     """
-    for name, value in (("fps_hz", fps_hz), ("gap_s", gap_s), ("timeout_s", timeout_s)):
+    limits = {"fps_hz": fps_hz, "gap_s": gap_s, "timeout_s": timeout_s, "stale_s": stale_s}
+    for option, value in limits.items():
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise OptionError(f"{name} is {value}", expected="a number above 0")
-    options = _Options(fps_hz, gap_s, include_deleted, timeout_s)
+            raise OptionError(f"{option} is {value}", expected="a number above 0")
+    if wait and not reconnect:
+        raise OptionError("wait is set and reconnect is not", fix="Set both, or neither")
+    if stale_s is None:
+        stale_s = _STALE_S if reconnect else timeout_s
+    live = LiveOptions(fps_hz, gap_s, timeout_s, stale_s, reconnect, wait, name)
+    options = _Options(fps_hz, gap_s, include_deleted, live)
     if isinstance(spec, (str, os.PathLike)):
         return _open_one(os.fspath(spec), options, is_path=isinstance(spec, os.PathLike))
     return _open_list([(os.fspath(item), isinstance(item, os.PathLike)) for item in spec], options)
@@ -90,59 +110,27 @@ def open_source(
 def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
     if not text.strip():
         raise OptionError("the source is empty", expected="a file, folder, glob, camera or stream")
-    if not is_path and (live := _live_opener(text, options)) is not None:
-        return live()
+    if not is_path and (open_live := live_opener(text, options.live)) is not None:
+        return open_live()
     path = Path(text).expanduser()
     mode = _mode_of(path)
+    if mode is None and _CAMERA_OF in text:
+        text, _, camera = text.rpartition(_CAMERA_OF)
+        return _open_one(text, replace(options, camera=camera), is_path=True)
     if mode is None:
         if glob.has_magic(text):
             return _open_glob(str(path), options)
-        if text.startswith("/dev/video"):
+        if is_camera_file(text):
             mode = stat.S_IFCHR
         else:
             raise SourceNotFoundError("no such file or folder", where=text)
     if stat.S_ISCHR(mode):
-        from edgevad.sources.camera import open_camera
-
-        return open_camera(path, fps_hz=options.fps_hz, gap_s=options.gap_s, timeout_s=options.timeout_s)
+        return open_camera(str(path), options.live)
     if stat.S_ISDIR(mode):
         return _open_folder(path, options)
     if stat.S_ISREG(mode):
         return _open_file(path, options)
     raise SourceUnreadableError("neither a file, a folder nor a camera", where=text)
-
-
-def _live_opener(text: str, options: _Options) -> Callable[[], LiveSource] | None:
-    """How to open `text` if it is a camera index, a stream or a pipeline."""
-    is_index = text.isascii() and text.isdigit() and len(text) < 10
-    is_pipeline, is_stream = " ! " in text, "://" in text
-    if not (is_index or is_pipeline or is_stream):
-        return None
-    from edgevad.sources.camera import open_pipeline, open_stream
-
-    gap_s, timeout_s = options.gap_s, options.timeout_s
-    if is_index:
-        is_name = os.path.lexists(text)
-        if is_name and int(text) > _LARGEST_CAMERA:
-            return None
-        return lambda: _open_camera_index(text, options, is_name=is_name)
-    if is_pipeline:
-        return lambda: open_pipeline(text, gap_s=gap_s, timeout_s=timeout_s)
-    return lambda: open_stream(text, gap_s=gap_s, timeout_s=timeout_s)
-
-
-def _open_camera_index(index: str, options: _Options, *, is_name: bool) -> LiveSource:
-    """`is_name`: there is a file or folder called `index`, too, which may have been meant."""
-    from edgevad.sources.camera import open_camera
-
-    try:
-        return open_camera(int(index), fps_hz=options.fps_hz, gap_s=options.gap_s, timeout_s=options.timeout_s)
-    except SourceError as error:
-        if not is_name:
-            raise
-        advice = f"For the file or folder of that name write ./{index}"
-        fix = f"{error.fix}. {advice}" if error.fix else advice
-        raise type(error)(error.what, where=error.where, expected=error.expected, fix=fix) from None
 
 
 def _mode_of(path: Path) -> int | None:
@@ -160,6 +148,8 @@ def _open_file(path: Path, options: _Options) -> Source:
         raise SourceUnreadableError("permission denied", where=path)
     if is_image(path):
         return _images([path], str(path), options)
+    if is_mcap(path):
+        return _mcap(path, options)
     if path.name == "manifest.json" and any(path.parent.glob("*.catalog")):
         return _open_folder(path.parent, options)
     return _video(path, options)
@@ -174,6 +164,8 @@ def _open_folder(folder: Path, options: _Options, *, listing: Listing | None = N
     _refuse_mixture(listing, str(folder), f"{folder}/*.mp4")
     if listing.images:
         return _images(listing.images, str(folder), options)
+    if listing.mcaps:
+        return _drive(listing.mcaps, str(folder), options)
     if listing.videos:
         source = _open_members(listing.videos, options).chained(str(folder), "folder")
     else:
@@ -185,10 +177,11 @@ def _open_folder(folder: Path, options: _Options, *, listing: Listing | None = N
 
 
 def _open_members(paths: Iterable[Path], options: _Options) -> Members:
-    """The videos among `paths`, and the folders that hold something themselves; a whole tree is not searched."""
+    """The files among `paths`, and the folders that hold something themselves; a whole tree is not searched."""
     members = Members()
     for path in paths:
-        members.add(path, partial(_open_subfolder if path.is_dir() else _video, path, options))
+        opener = _open_subfolder if path.is_dir() else _mcap if is_mcap(path) else _video
+        members.add(path, partial(opener, path, options))
     return members
 
 
@@ -196,7 +189,7 @@ def _open_subfolder(folder: Path, options: _Options) -> Source | None:
     from edgevad.sources.tub import tub_version
 
     listing = list_folder(folder)
-    if listing.images or listing.videos or tub_version(folder) is not None:
+    if listing.images or listing.videos or listing.mcaps or tub_version(folder) is not None:
         return _open_folder(folder, options, listing=listing)
     return None
 
@@ -207,7 +200,7 @@ def _open_glob(pattern: str, options: _Options) -> Source:
     _refuse_mixture(listing, pattern, pattern + ".mp4")
     if listing.images:
         return _chain(_image_sequences(listing.images, options), pattern, "glob")
-    paths = sorted((*listing.videos, *listing.folders), key=lambda path: natural_key(str(path)))
+    paths = sorted((*listing.videos, *listing.mcaps, *listing.folders), key=lambda path: natural_key(str(path)))
     source = _open_members(paths, options).chained(pattern, "glob")
     if source is None:
         if found:
@@ -227,10 +220,8 @@ def _open_list(items: Sequence[tuple[str, bool]], options: _Options) -> Source:
             members += _image_sequences(sort_out(Path(text).expanduser() for text, _ in group).images, options)
             continue
         for text, is_path in group:
-            if (not is_path and _live_opener(text, options) is not None) or text.startswith("/dev/video"):
+            if (not is_path and live_opener(text, options.live) is not None) or is_camera_file(text):
                 fix = f"For the file or folder of that name write ./{text}" if os.path.lexists(text) else None
-                from edgevad.sources.camera import without_password
-
                 shown = without_password(text)
                 raise SourceError("a live source never ends, so it cannot be one of several", where=shown, fix=fix)
             members.append(_open_one(text, options, is_path=is_path))
@@ -249,9 +240,11 @@ def _image_sequences(files: Sequence[Path], options: _Options) -> list[Source]:
 
 
 def _refuse_mixture(listing: Listing, where: str, example: str) -> None:
-    if listing.images and listing.videos:
+    kinds = {"images": listing.images, "videos": listing.videos, "MCAP files": listing.mcaps}
+    found = [f"{kind} ({files[0].name}, …)" for kind, files in kinds.items() if files]
+    if len(found) > 1:
         raise SourceUnreadableError(
-            f"holds both images ({listing.images[0].name}, …) and videos ({listing.videos[0].name}, …)",
+            f"holds both {' and '.join(found)}",
             where=where,
             expected="one kind",
             fix=f"Name the one you mean, for example {example!r}",
@@ -268,6 +261,16 @@ def _video(path: Path, options: _Options) -> Source:
     from edgevad.sources.video import VideoSource
 
     return VideoSource(path, fps_hz=options.fps_hz, gap_s=options.gap_s)
+
+
+def _mcap(path: Path, options: _Options) -> Source:
+    return _drive([path], str(path), options)
+
+
+def _drive(files: Sequence[Path], name: str, options: _Options) -> Source:
+    from edgevad.sources.mcap import open_mcap
+
+    return open_mcap(files, name=name, camera=options.camera, gap_s=options.gap_s)
 
 
 def _chain(members: list[Source], name: str, kind: str) -> Source:

@@ -50,7 +50,7 @@ def test_it_judges_what_the_runtime_decided(tiny_bundle: Path, tiny_video: Path)
     assert frames.frame_score.tolist() == [result.frame_score for result in results]
     assert frames.anomaly_score.tolist() == [result.anomaly_score for result in results]
     assert frames.is_anomaly.tolist() == [result.is_anomaly for result in results]
-    assert list(evaluation.events) == [e for e in [*(result.event for result in results), last] if e is not None]
+    assert list(evaluation.events) == [*(result.event for result in results if result.event is not None), *last]
 
     assert evaluation.series["frame"].auroc == 1.0
     assert evaluation.auroc == evaluation.series["window"].auroc

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from edgevad.errors import OutputError
-from edgevad.events import Event, JsonlSink
+from edgevad.events import Event, Incident, JsonlSink, RunInfo
 from edgevad.runtime.pipeline import Result
 from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
+RUN = RunInfo("bundle", "b", "", "onnxruntime", ("drive.mp4",), 5.0, is_live=False)
 EVENT = Event(1, 10, 20, 1, 2, 3.5, 2, "detail", "a", 0)
 
 
@@ -33,7 +34,17 @@ def test_every_frame_and_event_is_one_line_of_json(tmp_path: Path) -> None:
         sink.push(result(1, score))
         sink.push(result(2, 1e-12, source="b"))
         sink.event(EVENT)
+        sink.incident(Incident("camera_lost", "stale", "no frame for 2 s", "a", 5, None, "0123456789ab"))
 
+    assert json.loads(sink.incidents_path.read_text(encoding="utf-8")) == {
+        "id": "0123456789ab",
+        "kind": "camera_lost",
+        "cause": "stale",
+        "detail": "no frame for 2 s",
+        "source_id": "a",
+        "start_ns": 5,
+        "end_ns": None,
+    }
     rows = [json.loads(line) for line in sink.frames_path.read_text(encoding="utf-8").splitlines()]
     assert rows[0] == {
         "frame": 0,
@@ -43,6 +54,7 @@ def test_every_frame_and_event_is_one_line_of_json(tmp_path: Path) -> None:
         "frame_score": None,
         "anomaly_score": None,
         "cause": None,
+        "fault": None,
         "deviates": [],
         "is_anomaly": False,
         "state": "warm-up",
@@ -91,7 +103,7 @@ def test_an_earlier_summary_goes_when_the_sink_opens_and_the_new_one_comes_at_th
     (tmp_path / "summary.json").write_text("{}")
     with JsonlSink(tmp_path) as sink:
         assert not sink.summary_path.exists()
-        sink.finish(RunSummary("bundle", ("a",), 4.0, None, error="camera lost"))
+        sink.finish(RunSummary(RUN, None, error="camera lost"))
         assert json.loads(sink.summary_path.read_text())["error"] == "camera lost"
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgevad.events import Event
+from edgevad.events import Event, RunInfo
 from edgevad.report.run_view import LinesView, LiveView, score_bar, sparkline, summary_table
 from edgevad.runtime.pipeline import Result
 from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame, Source
 
+RUN = RunInfo("bundle", "b", "", "onnxruntime", ("drive.mp4",), 5.0, is_live=False)
 EVENT = Event(3, 2 * 10**9, 5 * 10**9, 20, 50, 9.25, 31, "view", "a", 0)
 
 
@@ -40,7 +41,7 @@ def test_a_log_gets_few_lines_and_every_event(source: Source, monkeypatch: pytes
     now = [0.0]
     monkeypatch.setattr("edgevad.report.run_view.time.monotonic", lambda: now[0])
     text = io.StringIO()
-    with LinesView(Console(file=text), source, 5.0) as view:
+    with LinesView(Console(file=text), [source], 5.0) as view:
         for _ in range(50):
             now[0] += 0.25
             view.push(result())
@@ -55,13 +56,13 @@ def test_the_terminal_view_shows_score_state_and_events(source: Source, monkeypa
     now = [0.0]
     monkeypatch.setattr("edgevad.report.run_view.time.monotonic", lambda: now[0])
     text = io.StringIO()
-    with LiveView(Console(file=text, force_terminal=True, width=100, color_system=None), source, 5.0) as view:
+    with LiveView(Console(file=text, force_terminal=True, width=100, color_system=None), [source], 5.0) as view:
         view.event(EVENT)
         for score in (None, 2.0):
             now[0] += 1.0
             view.push(result(score))
         drawn = text.getvalue()
-    for part in ("drive.mp4", "2 of 100 frames", "2.00 / 5.00", "warming up", "normal", "event 3"):
+    for part in ("drive.mp4", "2 of 100 frames", "2.00 / 5.00", "no score", "warm-up", "normal", "event 3"):
         assert part in drawn
 
 
@@ -78,7 +79,7 @@ def test_sparks_are_red_from_the_threshold_on() -> None:
 
 
 def test_the_summary_names_ten_events_and_counts_the_rest() -> None:
-    summary = RunSummary("bundle", ("drive.mp4",), 5.0, None, frames=10, scored=9, skipped=2, event_count=12)
+    summary = RunSummary(RUN, None, frames=10, scored=9, skipped=2, event_count=12)
     summary.skip_reasons = {"image [cut] off": 2}
     summary.events.extend([EVENT] * 12)
     text = io.StringIO()

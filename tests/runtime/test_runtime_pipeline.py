@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from edgevad.runtime.backends import Scores
 from edgevad.runtime.backends.backend import BATCH_FRAMES
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
-from edgevad.runtime.reader import PATIENCE_S, READ_AHEAD_BATCHES, FrameReader
+from edgevad.runtime.reader import PATIENCE_S, READ_AHEAD_BATCHES, Inbox, PreparedFrame, RecordingReader
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.runtime.window import SlidingWindow, WindowSpec
 from edgevad.sources import Frame, Source
+from edgevad.sources.capture import Capture
 from edgevad.sources.live import LiveSource
 
 
@@ -91,17 +93,16 @@ def test_every_frame_of_a_recording_is_scored_in_order(scorer: Scorer) -> None:
     assert inside == list(range(40, 54))
     [event] = [result.event for result in results if result.event is not None]
     assert (event.start_frame, event.end_frame) == (40, 53)
-    assert pipeline.finish() is None
+    assert pipeline.finish() == []
     assert source.closed
 
 
 def test_an_event_that_is_still_open_is_closed_by_finish(scorer: Scorer) -> None:
     pipeline = Pipeline(scorer, ListSource(tiny_frames(20, anomalies=range(15, 20))))
     assert [result.event for result in pipeline] == [None] * 20
-    event = pipeline.finish()
-    assert event is not None
+    [event] = pipeline.finish()
     assert (event.start_frame, event.end_frame) == (15, 19)
-    assert pipeline.finish() is None
+    assert pipeline.finish() == []
 
 
 def test_hysteresis_of_your_own(scorer: Scorer) -> None:
@@ -176,6 +177,25 @@ def test_what_goes_wrong_while_preparing_is_raised_too(scorer: Scorer) -> None:
         next(results)
 
 
+@contextmanager
+def reading(
+    source: Source, scorer: Scorer, *, batch: int
+) -> Generator[Generator[list[PreparedFrame], None, None], None, None]:
+    """The batches of a recording, as the pipeline receives them."""
+    inbox = Inbox()
+    reader = RecordingReader(source, scorer.input, inbox, batch=batch)
+
+    def batches() -> Generator[list[PreparedFrame], None, None]:
+        reader.start()
+        while (received := reader.receive(inbox.get(timeout=5)[1])) is not None:
+            yield received
+
+    try:
+        yield batches()
+    finally:
+        reader.close()
+
+
 @pytest.fixture
 def prepared_by(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
     """The thread that prepared each frame, by its index; the last one where there were several."""
@@ -192,12 +212,11 @@ def prepared_by(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
 
 def test_the_decoder_prepares_while_nobody_waits_for_its_frames(scorer: Scorer, prepared_by: dict[int, str]) -> None:
     frames = list(tiny_frames(16))
-    reader = FrameReader(ListSource(frames), scorer.input, batch=4)
     found = []
-    for batch in reader:
-        found += batch
-        time.sleep(0.1)  # a slow consumer: by the time it comes back, a batch waits, and the next is in hand
-    reader.close()
+    with reading(ListSource(frames), scorer, batch=4) as batches:
+        for batch in batches:
+            found += batch
+            time.sleep(0.1)  # a slow consumer: by the time it comes back, a batch waits, and the next is in hand
     assert [one.frame for one in found] == frames
     # The second batch was handed over when the first had been taken; from the third on there was time.
     assert {prepared_by[k] for k in range(8, 16)} == {"edgevad decoder"}
@@ -210,33 +229,36 @@ def test_the_decoder_prepares_while_nobody_waits_for_its_frames(scorer: Scorer, 
         np.testing.assert_array_equal(one.input.image, expected.image)
 
 
-@pytest.mark.parametrize(("is_live", "motion"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("is_live", "motion"), [(True, False), (True, True), (False, True)])
 def test_frames_that_are_wanted_at_once_or_need_the_past_are_left_to_their_own_thread(
     tiny_bundle: Path, tiny_motion_bundle: Path, prepared_by: dict[int, str], *, is_live: bool, motion: bool
 ) -> None:
     with Scorer.from_bundle(tiny_motion_bundle if motion else tiny_bundle) as scorer:
         for _ in Pipeline(scorer, ListSource(list(tiny_frames(6 * BATCH_FRAMES)), is_live=is_live)):
             time.sleep(0.001)
-    assert set(prepared_by.values()) == {"edgevad preprocessor" if motion else threading.current_thread().name}
+    assert set(prepared_by.values()) == {"edgevad decoder" if is_live else "edgevad preprocessor"}
 
 
 def test_batches_of_large_frames_hold_half_as_many(scorer: Scorer) -> None:
     large = [Frame(np.full((420, 560, 3), 100, np.uint8), k, k * 10**8, "large") for k in range(10)]
-    reader = FrameReader(ListSource(large), scorer.input, batch=8)
-    sizes = [len(batch) for batch in reader]
-    reader.close()
+    with reading(ListSource(large), scorer, batch=8) as batches:
+        sizes = [len(batch) for batch in batches]
     assert (sum(sizes), max(sizes)) == (10, 4)
 
 
 def test_what_goes_wrong_while_the_decoder_prepares_waits_for_its_turn(scorer: Scorer) -> None:
     tiny = Frame(np.zeros((1, 1, 3), np.uint8), 10, 10**9, "tiny")
-    reader = FrameReader(ListSource([*tiny_frames(10), tiny, *tiny_frames(5)]), scorer.input, batch=4)
     taken = []
-    with pytest.raises(SourceError, match="frame 10 is 1x1 pixels"):  # noqa: PT012 - how far it came is what counts
-        for batch in reader:
-            taken += [one.frame.index for one in batch]
-            time.sleep(0.1)
-    reader.close()
+    source = ListSource([*tiny_frames(10), tiny, *tiny_frames(5)])
+
+    def take() -> None:
+        with reading(source, scorer, batch=4) as batches:
+            for batch in batches:
+                taken.extend(one.frame.index for one in batch)
+                time.sleep(0.1)
+
+    with pytest.raises(SourceError, match="frame 10 is 1x1 pixels"):
+        take()
     assert taken == list(range(10))
 
 
@@ -291,8 +313,7 @@ def test_the_cause_is_the_part_that_stands_out(scorer: Scorer) -> None:
     assert [result.is_anomaly for result in results] == [False, True, True, False, True]
     # An event is caused by what stood out at its peak, not by what began it.
     [first] = [result.event for result in results if result.event is not None]
-    last = pipeline.finish()
-    assert last is not None
+    [last] = pipeline.finish()
     assert [(e.start_frame, e.peak_frame, e.cause) for e in (first, last)] == [(1, 2, "view"), (4, 4, "view")]
 
 
@@ -352,18 +373,16 @@ def test_frames_that_change_size_are_scored_all_the_same(scorer: Scorer) -> None
     assert [result.state for result in Pipeline(scorer, ListSource(frames))] == ["normal"] * 6
 
 
-class SteadyCapture:
+class SteadyCapture(Capture):
     """A camera of 200 Hz."""
 
     def read(self) -> tuple[bool, np.ndarray]:
         time.sleep(0.005)
         return True, np.full((48, 64, 3), 102, np.uint8)
 
-    def release(self) -> None: ...
-
 
 def test_a_camera_gives_its_newest_frame_to_a_slow_consumer(scorer: Scorer) -> None:
-    source = LiveSource(SteadyCapture(), name="camera", kind="camera")
+    source = LiveSource(SteadyCapture, name="camera", kind="camera")
     ages_s = []
     with Pipeline(scorer, source) as pipeline:
         for count, result in enumerate(pipeline):

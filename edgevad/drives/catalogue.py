@@ -1,0 +1,314 @@
+"""The catalogue: which drives there are, which legs they have, what happened in them. SQLite, beside the drives.
+
+It only follows the files (`layout.py`): it can be lost, and is made anew from them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from edgevad.drives.layout import CATALOGUE_NAME, MARKS, DriveMarks
+from edgevad.drives.leg import LegFacts
+from edgevad.errors import OutputError, StoreError
+
+__all__ = ["Catalogue", "DriveRow", "EventRow", "LegRow", "LegState"]
+
+# Each entry brings the schema from its index to the next version.
+_MIGRATIONS = (
+    """
+    CREATE TABLE drives (
+        name TEXT PRIMARY KEY, run_id TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER, info TEXT NOT NULL
+    );
+    CREATE TABLE legs (
+        drive TEXT NOT NULL REFERENCES drives (name) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'recovered', 'broken')),
+        start_ns INTEGER, end_ns INTEGER, closed_ns INTEGER,
+        size_bytes INTEGER NOT NULL DEFAULT 0, images INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0,
+        cameras TEXT NOT NULL DEFAULT '[]', sha256 TEXT NOT NULL DEFAULT '',
+        keep INTEGER NOT NULL DEFAULT 0, never_train INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (drive, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        drive TEXT NOT NULL REFERENCES drives (name) ON DELETE CASCADE,
+        id INTEGER NOT NULL, source_id TEXT NOT NULL, cause TEXT NOT NULL, peak_score REAL NOT NULL,
+        start_ns INTEGER NOT NULL, end_ns INTEGER,
+        PRIMARY KEY (drive, id)
+    ) WITHOUT ROWID;
+    """,
+)
+_FOREVER_NS = 2**63 - 1
+
+LegState = Literal["open", "closed", "recovered", "broken"]
+
+
+@dataclass(frozen=True)
+class DriveRow:
+    """A drive: one run.
+
+    Attributes:
+        started_ns, ended_ns: Unix time; `ended_ns` is None while it is logged, and after a kill until it is recovered.
+        info: what the run said about itself (`RunInfo`, and the edgevad that logged it), as texts.
+    """
+
+    name: str
+    run_id: str
+    started_ns: int
+    ended_ns: int | None
+    info: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LegRow:
+    """A leg: one file of a drive.
+
+    Attributes:
+        start_ns, end_ns: log times (Unix time) of its first and last message; None while it is open.
+        closed_ns: when its file was finished.
+        events: how many events lie in it, or reach into it.
+        keep: it is never removed by a limit. `never_train`: nothing is to be learned from it.
+    """
+
+    drive: str
+    number: int
+    state: LegState
+    start_ns: int | None
+    end_ns: int | None
+    closed_ns: int | None
+    size_bytes: int
+    images: int
+    frames: int
+    cameras: tuple[str, ...]
+    sha256: str
+    keep: bool
+    never_train: bool
+    events: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "cameras": list(self.cameras)}
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """An event of a drive; times are log times, `end_ns` is None while it lasts."""
+
+    drive: str
+    id: int
+    source_id: str
+    cause: str
+    peak_score: float
+    start_ns: int
+    end_ns: int | None
+
+
+_LEG_FIELDS = tuple(field.name for field in fields(LegRow))
+
+
+class Catalogue:
+    """The catalogue in the folder `root`, made where there is none. Used by one thread at a time.
+
+    Raises:
+        StoreError: it is broken, or of a newer edgevad (on construction and from every method).
+        OutputError: it cannot be written: the disk is full, or permission is denied (the same).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / CATALOGUE_NAME
+        with self._errors():
+            # Used by whichever thread holds the sink; two at a time it never sees.
+            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        try:
+            with self._errors():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """May be called twice."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What is in it
+
+    def drives(self) -> list[DriveRow]:
+        """In the order in which they began."""
+        rows = self._rows("SELECT name, run_id, started_ns, ended_ns, info FROM drives ORDER BY started_ns, name")
+        return [DriveRow(row[0], row[1], row[2], row[3], json.loads(row[4])) for row in rows]
+
+    def legs(self, drive: str | None = None, *, margin_ns: int = 0) -> list[LegRow]:
+        """Of one drive or of all, oldest first; `LegRow.events` counts those that lie within `margin_ns`, too."""
+        rows = self._rows(
+            "SELECT drive, number, state, start_ns, end_ns, closed_ns, size_bytes, images, frames, cameras, sha256,"
+            " keep, never_train, (SELECT count(*) FROM events WHERE events.drive = legs.drive"
+            " AND events.start_ns - :margin <= legs.end_ns AND ifnull(events.end_ns + :margin, :forever)"
+            " >= legs.start_ns) FROM legs WHERE :drive IS NULL OR drive = :drive"
+            " ORDER BY ifnull(closed_ns, :forever), drive, number",
+            {"margin": margin_ns, "forever": _FOREVER_NS, "drive": drive},
+        )
+        # In the order of the fields; the three that SQLite has no type for are turned into theirs.
+        return [
+            LegRow(
+                **{
+                    **dict(zip(_LEG_FIELDS, row, strict=True)),
+                    "cameras": tuple(json.loads(row[9])),
+                    "keep": bool(row[11]),
+                    "never_train": bool(row[12]),
+                }
+            )
+            for row in rows
+        ]
+
+    def events(self, drive: str) -> list[EventRow]:
+        rows = self._rows(
+            "SELECT drive, id, source_id, cause, peak_score, start_ns, end_ns FROM events WHERE drive = ?"
+            " ORDER BY start_ns, id",
+            (drive,),
+        )
+        return [EventRow(*row) for row in rows]
+
+    # What follows the files
+
+    def add_drive(self, name: str, started_ns: int, info: dict[str, str]) -> None:
+        """Where it is there already, it goes on."""
+        self._do(
+            "INSERT INTO drives (name, run_id, started_ns, info) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET ended_ns = NULL",
+            (name, info.get("run_id", ""), started_ns, json.dumps(info)),
+        )
+
+    def open_leg(self, drive: str, number: int) -> None:
+        self._do("INSERT OR REPLACE INTO legs (drive, number, state) VALUES (?, ?, 'open')", (drive, number))
+
+    def close_leg(
+        self, drive: str, number: int, facts: LegFacts, state: LegState, closed_ns: int | None = None
+    ) -> None:
+        """`closed_ns`: now, unless told otherwise."""
+        self._do(
+            "INSERT INTO legs (drive, number, state, start_ns, end_ns, closed_ns, size_bytes, images, frames, cameras,"
+            " sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (drive, number) DO UPDATE SET"
+            " state = excluded.state, start_ns = excluded.start_ns, end_ns = excluded.end_ns,"
+            " closed_ns = excluded.closed_ns, size_bytes = excluded.size_bytes, images = excluded.images,"
+            " frames = excluded.frames, cameras = excluded.cameras, sha256 = excluded.sha256",
+            (
+                drive,
+                number,
+                state,
+                facts.start_ns,
+                facts.end_ns,
+                time.time_ns() if closed_ns is None else closed_ns,
+                facts.size_bytes,
+                facts.images,
+                facts.frames,
+                json.dumps(facts.cameras),
+                facts.sha256,
+            ),
+        )
+
+    def break_leg(self, drive: str, number: int, size_bytes: int, closed_ns: int) -> None:
+        """There is a file, and it cannot be read."""
+        self._do(
+            "INSERT INTO legs (drive, number, state, size_bytes, closed_ns) VALUES (?, ?, 'broken', ?, ?)"
+            " ON CONFLICT (drive, number) DO UPDATE SET state = 'broken', size_bytes = excluded.size_bytes,"
+            " closed_ns = excluded.closed_ns",
+            (drive, number, size_bytes, closed_ns),
+        )
+
+    def remove_leg(self, drive: str, number: int) -> None:
+        self._do("DELETE FROM legs WHERE drive = ? AND number = ?", (drive, number))
+
+    def remove_drive(self, name: str) -> None:
+        self._do("DELETE FROM drives WHERE name = ?", (name,))
+
+    def end_drive(self, name: str, ended_ns: int | None = None) -> None:
+        """It is over, and so are its events; at its last leg's end, unless told otherwise."""
+        with self._errors(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(
+                "UPDATE drives SET ended_ns = ifnull(?, ifnull((SELECT max(end_ns) FROM legs WHERE drive = name),"
+                " started_ns)) WHERE name = ?",
+                (ended_ns, name),
+            )
+            self._connection.execute(
+                "UPDATE events SET end_ns = max(start_ns, ifnull((SELECT max(end_ns) FROM legs WHERE legs.drive ="
+                " events.drive), start_ns)) WHERE drive = ? AND end_ns IS NULL",
+                (name,),
+            )
+
+    def put_event(self, event: EventRow) -> None:
+        """Add it, or say what has become of it; one that is over stays so."""
+        self._do(
+            "INSERT INTO events (drive, id, source_id, cause, peak_score, start_ns, end_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (drive, id) DO UPDATE SET cause = excluded.cause, peak_score = excluded.peak_score,"
+            " end_ns = excluded.end_ns WHERE excluded.end_ns IS NOT NULL",
+            (event.drive, event.id, event.source_id, event.cause, event.peak_score, event.start_ns, event.end_ns),
+        )
+
+    def apply_marks(self, drive: str, marks: DriveMarks) -> None:
+        numbers = [row[0] for row in self._rows("SELECT number FROM legs WHERE drive = ?", (drive,))]
+        with self._errors(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for mark in MARKS:
+                self._connection.executemany(
+                    f"UPDATE legs SET {mark} = ? WHERE drive = ? AND number = ?",
+                    [(marks.holds(mark, number), drive, number) for number in numbers],
+                )
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last rows, which the files bring back
+        execute("PRAGMA foreign_keys = ON")
+        version = execute("PRAGMA user_version").fetchone()[0]
+        if version > len(_MIGRATIONS):
+            raise StoreError(
+                f"the catalogue is of a newer edgevad (version {version})",
+                where=self.path,
+                expected=f"version {len(_MIGRATIONS)} or less",
+                fix="Update edgevad, or name another folder",
+            )
+        for target, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+            self._connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {target}; COMMIT;")
+        # Opening reads only the header; what is broken behind it is better told now than in the middle of a drive.
+        if (found := execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
+
+    def _do(self, statement: str, values: Sequence[Any]) -> None:
+        with self._errors():
+            self._connection.execute(statement, values)
+
+    def _rows(self, query: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Any]:
+        with self._errors():
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            full = "full" in str(error)
+            raise OutputError(
+                "the disk is full" if full else f"the catalogue cannot be written ({error})",
+                where=self.path,
+                fix="Free some space" if full else None,
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"the catalogue of drives is broken ({error})",
+                where=self.path,
+                fix=f"Make it anew from the drives: edgevad drives recover --dir {self.path.parent}",
+            ) from error

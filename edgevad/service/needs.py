@@ -1,0 +1,46 @@
+"""What a configuration needs of this machine: files, environment variables, optional packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevad.service.config import RunConfig
+
+__all__ = ["EXTRAS", "missing_needs"]
+
+# Section, the package it imports, and the extra that brings it.
+EXTRAS = (("drives", "mcap", "drives"), ("mqtt", "paho", "mqtt"), ("metrics", "prometheus_client", "metrics"))
+
+# These are made where they are not there.
+_MADE = ("dir", "token_file")
+
+
+def missing_needs(config: RunConfig) -> list[str]:
+    """What `config` names and this machine lacks, a line each; nothing is opened, imported or read."""
+    lines = []
+    for where, section in _sections(config):
+        for entry in fields(section):
+            value = getattr(section, entry.name)
+            if isinstance(value, Path) and entry.name not in _MADE and not value.exists():
+                lines.append(f"[{where}] {entry.name}: there is no {value}")
+            elif isinstance(value, Path) and entry.name.endswith("_file") and not os.access(value, os.R_OK):
+                lines.append(f"[{where}] {entry.name}: {value} may not be read by this user")
+            elif entry.name.endswith("_env") and value is not None and not os.environ.get(value):
+                lines.append(f"[{where}] {entry.name}: the environment variable {value} is not set here")
+    for where, package, extra in EXTRAS:
+        if getattr(config, where) is not None and importlib.util.find_spec(package) is None:
+            lines.append(f"[{where}]: the package '{package}' is missing: pip install 'edgevad[{extra}]'")
+    return lines
+
+
+def _sections(config: RunConfig) -> Iterator[tuple[str, Any]]:
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        for section in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(section):
+                yield entry.name.rstrip("s") if isinstance(value, tuple) else entry.name, section

@@ -1,0 +1,67 @@
+"""Passwords and tokens: kept in files or environment variables of their own, never in the configuration itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from edgevad._files import input_errors
+from edgevad.errors import ConfigError
+
+__all__ = ["has_password", "has_user", "read_secret", "two_secrets", "with_password"]
+
+_MAX_BYTES = 4096
+
+
+def read_secret(file: Path | None, environment: str | None) -> str | None:
+    """The secret in `file` (its first line), or in the environment variable of that name; None where neither is given.
+
+    Raises:
+        ConfigError: there is no such file or variable, or it is empty or no text.
+    """
+    if file is not None:
+        with input_errors(file, ConfigError), file.open("rb") as stream:
+            data = stream.read(_MAX_BYTES)
+        try:
+            secret = data.decode("utf-8").partition("\n")[0].rstrip("\r")
+        except ValueError as error:
+            raise ConfigError("is no text", where=file, expected="a secret in its first line") from error
+        if not secret:
+            raise ConfigError("is empty", where=file, expected="a secret in its first line")
+        return secret
+    if environment is None:
+        return None
+    secret = os.environ.get(environment, "")
+    if not secret:
+        raise ConfigError(
+            f"the environment variable {environment} is not set",
+            fix=f"Set it, for the service with: systemctl edit edgevad, [Service] Environment={environment}=...",
+        )
+    return secret
+
+
+def two_secrets(name: str, file: Path | None, environment: str | None) -> Iterator[tuple[str, str]]:
+    """The conflict of a section that gives both a file and an environment variable."""
+    if file is not None and environment is not None:
+        yield f"{name}_env", f"stands beside {name}_file. Leave one of them out"
+
+
+def has_password(address: str) -> bool:
+    """Whether there is a password in an address, or in one within a pipeline."""
+    return re.search(r"//[^/\s:@]*:[^/\s@]+@", address) is not None
+
+
+def has_user(address: str) -> bool:
+    """Whether there is a user's name without a password in an address, or in one within a pipeline."""
+    return _USER.search(address) is not None
+
+
+def with_password(address: str, password: str) -> str:
+    """`address`, which has a user's name, with that user's password."""
+    return _USER.sub(lambda found: f"//{found[1]}:{quote(password, safe='')}@", address, count=1)
+
+
+_USER = re.compile(r"//([^/\s:@]+)@")

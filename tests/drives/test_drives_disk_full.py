@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from logged import START_NS, event, run_info
+
+from edgevad.drives import log as log_module
+from edgevad.drives.catalogue import Catalogue
+from edgevad.drives.folder import verify
+from edgevad.drives.log import DriveLog
+from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.errors import OutputError
+from edgevad.runtime.pipeline import Result
+from edgevad.sources import Frame
+
+NOISE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)  # some 60 kB as JPEG
+POLICY = LogPolicy(image_fps_hz=None, pre_roll_s=0, flush_s=0, leg_bytes=500_000)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of four megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def frames(log: DriveLog, first: int, count: int) -> list[int]:
+    """Push `count` frames; return those that the log refused."""
+    refused = []
+    for index in range(first, first + count):
+        frame = Frame(NOISE, index, START_NS + index * 10**8, "front", 0)
+        try:
+            log.push(Result(frame, (1.0,), (1.0,), 1.0, 1.0, "detail", False, "normal", None, 0.0, None))
+        except OutputError as error:
+            assert "disk is" in error.what  # noqa: PT017
+            refused.append(index)
+    return refused
+
+
+# By the floor, the leg under way is still finished; by a disk that is really full, it is recovered later.
+@pytest.mark.parametrize("floor_bytes", [500_000, 0])
+def test_on_a_full_disk_the_log_rests_and_goes_on_when_there_is_space(
+    small_disk: Path, floor_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2_000_000))
+    root = small_disk / "drives"
+    log = DriveLog(root, POLICY, Retention(floor_bytes=floor_bytes, event_margin_s=10**6))
+    log.start(run_info())
+    assert frames(log, 0, 2) == []
+    log.event_began(event(0, 0))  # with its wide margin: none of what is there may go
+    refused = frames(log, 2, 100)
+    assert refused
+    assert refused == list(range(refused[0], 102))
+    ballast.unlink()
+    assert frames(log, 102, 10) == []
+    log.event(event(0, 105))
+    log.close()
+    with Catalogue(root) as catalogue:
+        verdicts = verify(root, catalogue)
+        legs = catalogue.legs()
+        assert [one.end_ns for one in catalogue.events(legs[0].drive)] == [START_NS + 105 * 10**8]
+    assert {one.verdict for one in verdicts} == {"whole"}
+    # The frame at which the disk was full is lost; that at which the floor was reached is still there.
+    assert sum(leg.frames for leg in legs) == 112 - len(refused) + (floor_bytes > 0)
+    from edgevad.sources import open_source
+
+    with open_source(root) as source:
+        segments = [frame.segment for frame in source]
+    assert sorted(set(segments)) == [0, 1]  # what came after the rest is no continuation
+
+
+def test_a_full_disk_takes_ordinary_legs_first(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
+    log = DriveLog(small_disk / "drives", POLICY, Retention(floor_bytes=1_000_000, event_margin_s=0))
+    log.start(run_info())
+    assert frames(log, 0, 200) == []
+    log.close()
+    with Catalogue(small_disk / "drives") as catalogue:
+        legs = catalogue.legs()
+    assert legs[0].number > 5
+    assert legs[-1].frames
