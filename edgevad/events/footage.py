@@ -146,6 +146,10 @@ class Footage:
         """Whether there is a clip that has at least half of its time before it."""
         return self.clip is not None and self.last_ns - self.clip.start_ns <= self._spec.max_clip_s * 1e9 / 2
 
+    def films(self, event: int) -> bool:
+        """Whether the clip being written shows this event."""
+        return event in self._events
+
     def join_clip(self, event: int) -> None:
         """The clip that is being written shows this event, too."""
         self.missed.discard(event)
