@@ -21,6 +21,7 @@ COMMANDS = (
     "targets",
     "bundle",
     "run",
+    "events",
     "evaluate",
     "activate",
     "build",
@@ -30,6 +31,7 @@ COMMANDS = (
     "dataset",
     "config",
     "service",
+    "doctor",
 )
 
 

@@ -21,6 +21,7 @@ from edgevad.events.event import Event
 from edgevad.events.incident import Incident
 from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
+from edgevad.sources.address import without_password
 
 if TYPE_CHECKING:
     from edgevad.runtime.session import RunSummary
@@ -32,13 +33,8 @@ LogFormat = Literal["auto", "text", "json"]
 # Journal priorities, as syslog has them.
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _REMEMBERED = 256
-_SECRETS = (
-    (re.compile(r"//[^/\s@]*@"), "//***@"),
-    (
-        re.compile(r"(?i)\b(password|passwd|secret|token|authorization)(\"?\s*[=:]\s*\"?)((?:bearer\s+)?[^\s\",&]+)"),
-        r"\1\2***",
-    ),
-)
+_SECRET_NAMES = ("password", "passwd", "secret", "token", "authorization")
+_SECRET = re.compile(rf"(?i)\b({'|'.join(_SECRET_NAMES)})(\"?\s*[=:]\s*\"?)((?:bearer\s+)?[^\s\",&]+)")
 
 
 def configure_logging(
@@ -70,9 +66,7 @@ def configure_logging(
 
 def masked(text: str) -> str:
     """`text` without what looks like a secret in it."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
+    return _SECRET.sub(r"\1\2***", without_password(text))
 
 
 class LogSink(Sink):
@@ -215,7 +209,7 @@ def _masked_values(value: Any) -> Any:
 
 
 def _is_secret(key: object) -> bool:
-    return str(key).lower() in ("password", "passwd", "secret", "token", "authorization")
+    return str(key).lower() in _SECRET_NAMES
 
 
 def _is_journal(stream: IO[str]) -> bool:
