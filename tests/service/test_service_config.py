@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
+from edgevad.drives.policy import LogPolicy
+from edgevad.drives.policy import Retention as DriveRetention
 from edgevad.errors import ConfigError
+from edgevad.events.metrics import MetricsSettings
+from edgevad.events.mqtt import MqttSettings
+from edgevad.events.recorder_spec import RecorderSpec
+from edgevad.events.retention import Retention as EventRetention
+from edgevad.events.webhook import WebhookSettings
+from edgevad.runtime.governor import GovernorSpec
+from edgevad.runtime.lens import LensSpec
 from edgevad.service.config import check_config, load_config
 from edgevad.service.example import example_config
 from edgevad.service.keeping import DrivesConfig, EventsConfig
@@ -183,24 +192,23 @@ def test_the_hysteresis_is_what_the_file_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "module", "name", "more"),
+    ("section", "cls", "more"),
     [
-        (LensConfig, "edgevad.runtime.lens", "LensSpec", {}),
-        (GovernorConfig, "edgevad.runtime.governor", "GovernorSpec", {}),
-        (EventsConfig, "edgevad.events.recorder_spec", "RecorderSpec", {}),
-        (EventsConfig, "edgevad.events.retention", "Retention", {}),
-        (DrivesConfig, "edgevad.drives.policy", "LogPolicy", {}),
-        (DrivesConfig, "edgevad.drives.policy", "Retention", {}),
-        (MqttConfig, "edgevad.events.mqtt_link", "MqttSettings", {"host": "h"}),
-        (WebhookConfig, "edgevad.events.webhook", "WebhookSettings", {"url": "https://h/"}),
-        (MetricsConfig, "edgevad.events.metrics", "MetricsSettings", {"token_file": Path("t")}),
+        (LensConfig, LensSpec, {}),
+        (GovernorConfig, GovernorSpec, {}),
+        (EventsConfig, RecorderSpec, {}),
+        (EventsConfig, EventRetention, {}),
+        (DrivesConfig, LogPolicy, {}),
+        (DrivesConfig, DriveRetention, {}),
+        (MqttConfig, MqttSettings, {"host": "h"}),
+        (WebhookConfig, WebhookSettings, {"url": "https://h/"}),
+        (MetricsConfig, MetricsSettings, {"token_file": Path("t")}),
     ],
 )
 def test_defaults_here_are_those_of_the_classes_that_are_built(
-    section: type[Section], module: str, name: str, more: dict[str, Any]
+    section: type[Section], cls: type[Any], more: dict[str, Any]
 ) -> None:
     """A default stands in two places, for nothing heavy is imported here: they must not drift apart."""
-    cls = getattr(pytest.importorskip(module), name)
     assert section(**more).build(cls) == cls(**more)
     here = {entry.name for entry in dataclasses.fields(section)}
     there = {entry.name for entry in dataclasses.fields(cls)} - {"retention", "password", "secret"}
