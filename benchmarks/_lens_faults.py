@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgevad.sources.frame import Image
 
-__all__ = ["FAULTS", "UNTOLD", "Injected"]
+__all__ = ["FAULTS", "HARMLESS", "UNTOLD", "Injected"]
 
 _Floats = npt.NDArray[np.float32]
 _NOISE = 1.0
@@ -27,7 +27,7 @@ _NOISES = 16
 class Injected:
     """A fault: the frame (H, W, 3) and its number make what the camera would give; None: the first frame again.
 
-    `causes` are the incidents that are right: a dark cover is as black as a capped lens.
+    `causes` are the incidents that are right: a dark cover is as black as a capped lens; no cause: none is.
     """
 
     causes: tuple[str, ...]
@@ -72,6 +72,22 @@ def spattered(image: Image, number: int) -> Image:
     """Mud on a third of the glass; the rest is sharp."""
     over = _mud(image.shape[:2])
     return _seen(image * (1.0 - over) + 30.0 * over, number)
+
+
+def dark(image: Image, number: int) -> Image:
+    """A tunnel, before the camera has opened its aperture: an eighth of the light."""
+    return _seen(image * np.float32(0.125), number)
+
+
+def fog(image: Image, number: int) -> Image:
+    """Half of the contrast, and brighter; as sharp as before."""
+    return _seen(image * np.float32(0.5) + 90.0, number)
+
+
+def shaken(image: Image, number: int) -> Image:
+    """Motion blur across 8 pixels of 224 in six frames of ten, as on cobbles."""
+    length = max(1, round(8 * image.shape[1] / 224))
+    return _seen(cv2.blur(image, (1, length)) if number % 10 < 6 else image, number)
 
 
 @lru_cache(maxsize=32)
@@ -122,4 +138,10 @@ UNTOLD = {
     "blur, 1 px": Injected(("blurred",), blurred(1.0)),
     "hand over half": Injected(("covered",), covered(0.5)),
     "mud on a third": Injected(("covered", "blurred"), spattered),
+}
+# Real driving all the same: nothing may be told.
+HARMLESS = {
+    "(tunnel)": Injected((), dark),
+    "(fog)": Injected((), fog),
+    "(shaken)": Injected((), shaken),
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks._common import Row, add_json_option, guarded, report
 from benchmarks._kills import kill_repeatedly
 
-SUBJECTS = ("store",)
+SUBJECTS = ("store", "drives")
 BAR = "video lost by a kill, largest (s)"
 
 

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from benchmarks._common import ROOT, Row, add_json_option, guarded, report
-from benchmarks._lens_faults import FAULTS, UNTOLD, Injected
+from benchmarks._lens_faults import FAULTS, HARMLESS, UNTOLD, Injected
 from edgevad.runtime.lens import LensMonitor, LensVerdict
 from edgevad.runtime.preprocess import shrink
 from edgevad.sources import open_source
@@ -93,6 +93,7 @@ class Played:
     frames: int = 0
     incidents: list[str] = field(default_factory=list)
     at_once: dict[str, int] = field(default_factory=dict)
+    nearest: dict[str, float] = field(default_factory=dict)
     repeats: int = 0
     times_ms: list[float] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
@@ -139,6 +140,8 @@ def play(name: str, root: Path, size_px: int, places: int, faults: dict[str, Inj
         played.times_ms.append(1e3 * (time.perf_counter() - started_s))
         played.frames += 1
         played.repeats += verdict.repeats
+        for fault, share in monitor.evidence.items():
+            played.nearest[fault] = max(share, played.nearest.get(fault, 0.0))
         if verdict.fault is not None:
             played.at_once[verdict.fault] = played.at_once.get(verdict.fault, 0) + 1
         if verdict.incident is not None and verdict.incident.lasts:
@@ -149,6 +152,8 @@ def play(name: str, root: Path, size_px: int, places: int, faults: dict[str, Inj
 
 def cell(trials: list[Trial]) -> str:
     """How many were told, and the longest delay."""
+    if not any(trial.injected.causes for trial in trials):
+        return f"{sum(bool(trial.wrong) for trial in trials)}/{len(trials)}"
     told = [trial.delay_s for trial in trials if trial.delay_s is not None]
     wrong = sorted({cause for trial in trials for cause in trial.wrong})
     text = f"{len(told)}/{len(trials)}" + (f", {max(told):.1f} s" if told else "")
@@ -167,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"none of the recordings is in {root}; set EDGEVAD_DATA", file=sys.stderr)
         return 2
     cv2.setNumThreads(1)
-    faults = {**FAULTS, **UNTOLD}
+    faults = {**FAULTS, **UNTOLD, **HARMLESS}
     all_played = {}
     for name in names:
         all_played[name] = play(name, root, args.size, args.places, faults)
@@ -183,6 +188,8 @@ def as_table(all_played: dict[str, Played], faults: dict[str, Injected]) -> str:
     lines = ["| fault | " + " | ".join(all_played) + " |", "|---|" + "---|" * len(all_played)]
     real = [f"{len(one.incidents)} in {one.frames}" for one in all_played.values()]
     lines.append("| (none: real driving) | " + " | ".join(real) + " |")
+    near = [", ".join(f"{k} {v:.2f}" for k, v in one.nearest.items() if v) or "0" for one in all_played.values()]
+    lines.append("| (nearest to a report, 1 is one) | " + " | ".join(near) + " |")
     for fault in faults:
         lines.append(f"| {fault} | " + " | ".join(cell(one.of(fault)) for one in all_played.values()) + " |")
     return "\n".join(lines)
@@ -193,9 +200,13 @@ def figures(all_played: dict[str, Played]) -> list[Row]:
     meant = {fault: [trial for one in all_played.values() for trial in one.of(fault)] for fault in FAULTS}
     missed = sum(trial.delay_s is None for trials in meant.values() for trial in trials)
     false = sum(len(one.incidents) for one in all_played.values())
+    harmless = [trial for fault in HARMLESS for one in all_played.values() for trial in one.of(fault)]
+    false += sum(bool(trial.wrong) for trial in harmless)
     medians_ms = [float(np.median(one.times_ms)) for one in all_played.values()]
     rows = [
-        Row("camera faults on real driving", [false], "", "lens: camera faults on real driving"),
+        Row(
+            "camera faults on real driving, tunnel, fog and cobbles", [false], "", "lens: camera faults on real driving"
+        ),
         Row("injected faults not told", [missed], "", "lens: injected faults not told"),
         Row("time a frame", medians_ms, "ms", "lens: time a frame (ms)"),
     ]
@@ -213,6 +224,7 @@ def facts(all_played: dict[str, Played], faults: dict[str, Injected]) -> dict[st
         "frames": {name: one.frames for name, one in all_played.items()},
         "incidents": {name: one.incidents for name, one in all_played.items() if one.incidents},
         "frames not judged": {name: one.at_once for name, one in all_played.items() if one.at_once},
+        "nearest": {name: one.nearest for name, one in all_played.items()},
         "frames that repeat": {name: one.repeats for name, one in all_played.items() if one.repeats},
         "told": {fault: {name: cell(one.of(fault)) for name, one in all_played.items()} for fault in faults},
     }

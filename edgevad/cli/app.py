@@ -21,6 +21,7 @@ COMMANDS = (
     "targets",
     "bundle",
     "run",
+    "events",
     "evaluate",
     "activate",
     "build",

@@ -128,7 +128,7 @@ class Lane:
     ) -> None:
         self.sink = sink
         self.name = name
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._is_lossless = lossless
         self._report = report
         self._limits = limits
@@ -317,7 +317,7 @@ class Lane:
         self._busy_since_s = time.monotonic()
         try:
             call()
-        except Exception as error:  # a plug-in's mistake, too, must not end what watches the road
+        except (Exception, SystemExit) as error:  # a plug-in's mistake, too, must not end what watches the road
             if self._is_lossless:
                 self.error = self.error or error
             else:

@@ -29,7 +29,7 @@ _CLOSE_S = 1.0
 class BackOff:
     """Growing waits between attempts, each drawn from the upper half of its range: a fleet must not come at once."""
 
-    def __init__(self, least_s: float = 1.0, most_s: float = 60.0) -> None:
+    def __init__(self, least_s: float = 1.0, most_s: float = 30.0) -> None:
         self._least_s = self._next_s = least_s
         self._most_s = most_s
 

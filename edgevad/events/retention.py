@@ -28,14 +28,16 @@ class Retention:
 
     Attributes:
         max_bytes: of all media together.
-        max_age_days: of media; None sets no limit.
-        max_row_age_days: of rows whose media are gone; None sets no limit.
+        max_age_days: of media.
+        max_row_age_days: of rows whose media are gone.
+
+    None sets no limit.
 
     Raises:
         OptionError: a quota is not above zero.
     """
 
-    max_bytes: int = 2_000_000_000
+    max_bytes: int | None = 2_000_000_000
     max_age_days: float | None = 30.0
     max_row_age_days: float | None = 365.0
 
@@ -44,6 +46,10 @@ class Retention:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise OptionError(f"{name} of {value}", expected="a number above 0")
+
+    def is_beyond(self, size_bytes: int) -> bool:
+        """Whether media of this size are more than there may be."""
+        return self.max_bytes is not None and size_bytes > self.max_bytes
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def prune(store: EventStore, retention: Retention, *, now_ns: int | None = None,
     freed_bytes = 0
     for group in _deletable(store.events()):
         is_old = oldest_ns is not None and group[-1].stored_ns < oldest_ns
-        if not is_old and left_bytes <= retention.max_bytes:
+        if not is_old and not retention.is_beyond(left_bytes):
             continue
         paths = [store.directory / name for name in sorted({name for row in group for name in row.media})]
         size = sum(map(_size, paths))

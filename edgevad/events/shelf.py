@@ -125,4 +125,4 @@ class Shelf:
         return store
 
     def _prune(self, store: EventStore) -> None:
-        self._is_full = prune(store, self.retention).left_bytes >= self.retention.max_bytes
+        self._is_full = self.retention.is_beyond(prune(store, self.retention).left_bytes)

@@ -195,6 +195,20 @@ class EventStore:
             raise StoreError(f"there is no event {number}", where=self.directory, fix="See edgevad events list")
         return found[0]
 
+    def find(self, name: str) -> StoredEvent:
+        """By its number, or by RUN/ID as messages name it.
+
+        Raises:
+            StoreError: there is no such row.
+        """
+        if name.isascii() and name.isdigit():
+            return self.event(int(name[:18]))
+        run_id, _, event_id = name.partition("/")
+        for row in self.events(EventFilter(run_id=run_id)):
+            if row.id == event_id:
+                return row
+        raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
+
     def keep(self, numbers: Sequence[int], *, kept: bool = True) -> None:
         """Never delete these rows and their media; `kept` False takes that back.
 

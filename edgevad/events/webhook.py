@@ -80,7 +80,7 @@ class WebhookSink(OutboxSink):
 
     2xx means taken. What will never be taken (400, 404, 410, 422 …) is dropped, counted in `refused`, and told. With
     everything else (no connection, no answer, 5xx, 429, 401, redirects) the same message is tried again, after a wait
-    that grows to a minute, or as long as `Retry-After` asks for.
+    that grows to half a minute, or as long as `Retry-After` asks for.
 
     Raises:
         ConfigError: the address or the authorities' file cannot be used.

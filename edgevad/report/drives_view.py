@@ -52,7 +52,7 @@ def drives_table(catalogue: Catalogue) -> RenderableType:
         under_way = any(leg.state == "open" for leg in legs)
         table.add_row(
             Text(drive.name),
-            _length(drive.started_ns, drive.ended_ns),
+            _length_of(legs),
             Text("\n".join(_cameras(legs))),
             f"{len(legs)}" + (" (1 open)" if under_way else ""),
             _size(size),
@@ -139,6 +139,13 @@ def _length(start_ns: int, end_ns: int | None) -> str:
         return ""
     seconds = (end_ns - start_ns) / 1e9
     return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.1f} min"
+
+
+def _length_of(legs: Sequence[LegRow]) -> str:
+    """From the first message to the last, on the log's clock."""
+    starts = [leg.start_ns for leg in legs if leg.start_ns is not None]
+    ends = [leg.end_ns for leg in legs if leg.end_ns is not None]
+    return _length(min(starts), max(ends)) if starts and ends else ""
 
 
 def _size(size_bytes: int) -> str:

@@ -49,8 +49,8 @@ def plot_measurement(found: Measurement, path: str | PathLike[str]) -> None:
         MissingExtraError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    pyplot = require_matplotlib()
-    figure, axis = pyplot.subplots(figsize=(8, 4), layout="constrained")
+    figure = require_matplotlib().Figure(figsize=(8, 4), layout="constrained")
+    axis = figure.subplots()
     bins = found.latency.bins(60)
     axis.bar(
         [1e3 * low for low, _, _ in bins],
@@ -69,7 +69,6 @@ def plot_measurement(found: Measurement, path: str | PathLike[str]) -> None:
     axis.legend()
     with atomic_file(path) as stream:
         figure.savefig(stream, format="png", dpi=120)
-    pyplot.close(figure)
 
 
 def _percentiles(latency: LatencyHistogram) -> str:

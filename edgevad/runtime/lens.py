@@ -43,6 +43,7 @@ _STRUCTURE_SHARE = 0.03
 _UNLEARNED_SHARPNESS = 0.12
 _UNLEARNED_STRUCTURE = 0.05
 _SAMPLED_ROWS = 16
+_SLACK = 1.25
 # A longer pause between two frames of a segment says no more than this about the time between.
 _LONGEST_STEP_S = 2.0
 
@@ -163,6 +164,11 @@ class LensMonitor:
             return _GOOD
         return LensVerdict(shown, incident, repeats)
 
+    @property
+    def evidence(self) -> dict[LensFault, float]:
+        """How near each fault is to being reported, in [0, 1]."""
+        return {fault: evidence.share for fault, evidence in self._evidence.items()}
+
     def finish(self) -> Incident | None:
         """The camera gives no more frames: the fault that was under way, over with its last frame, or None."""
         if self._open is None:
@@ -204,19 +210,22 @@ class LensMonitor:
         if np.count_nonzero(gray >= spec.black_level) <= spec.black_share * gray.size:
             return "black"
         structure = _structured_share(gray)
-        level = self._structure.value
         learned = self._structure.seconds >= spec.learn_s
-        if structure <= (min(spec.covered_share, spec.covered_ratio * level) if learned else _UNLEARNED_STRUCTURE):
+        limit = min(spec.covered_share, spec.covered_ratio * self._structure.value) if learned else _UNLEARNED_STRUCTURE
+        if structure <= limit * self._slack("covered"):
             return "covered"
         sharpness = _sharpness(gray)
         if sharpness is not None:
-            level = self._sharpness.value
-            limit = min(spec.blurred_sharpness, spec.blurred_ratio * level) if learned else _UNLEARNED_SHARPNESS
-            if sharpness <= limit:
+            sharpest = min(spec.blurred_sharpness, spec.blurred_ratio * self._sharpness.value)
+            if sharpness <= (sharpest if learned else _UNLEARNED_SHARPNESS) * self._slack("blurred"):
                 return "blurred"
             self._sharpness.add(sharpness, elapsed_s)
         self._structure.add(structure, elapsed_s)
         return None
+
+    def _slack(self, fault: LensFault) -> float:
+        """A fault that has been reported is over only well beyond the limit at which it began."""
+        return _SLACK if self._open is not None and self._open[0] == fault else 1.0
 
     def _at_once(self) -> LensFault | None:
         # Blur and standstill have to last before they say anything; a picture that shows nothing says so by itself.
@@ -262,6 +271,10 @@ class _Evidence:
         self._seconds = 0.0
         self._frames = 0
         self.is_certain = False
+
+    @property
+    def share(self) -> float:
+        return 1.0 if self.is_certain else self._seconds / max(self._hold_s, 1e-9)
 
     @property
     def is_none(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +102,19 @@ class SinkSet:
         return list(sinks.values())
 
     def _asked(self, config: RunConfig) -> Iterator[tuple[str, Any, Callable[[], Sink]]]:
-        """Name, settings and maker of each sink; makers are told what they need now, not when they are called."""
+        """Name, settings and maker of each sink."""
         if (events := config.events) is not None:
-            yield "event store", events, lambda: recorder(events)
+            yield "event store", events, partial(recorder, events)
         if (drives := config.drives) is not None:
-            yield "drive log", drives, lambda: drive_log(drives)
+            yield "drive log", drives, partial(drive_log, drives)
         if (mqtt := config.mqtt) is not None:
-            yield "mqtt", mqtt, lambda: _mqtt(mqtt)
+            yield "mqtt", mqtt, partial(_mqtt, mqtt)
         for number, webhook in enumerate(config.webhooks, start=1):
-            yield f"webhook {number}", webhook, lambda webhook=webhook, number=number: _webhook(webhook, number)
+            yield f"webhook {number}", webhook, partial(_webhook, webhook, number)
         if (metrics := config.metrics) is not None:
-            yield "metrics", metrics, lambda: _metrics(metrics, self._snapshot)
+            yield "metrics", metrics, partial(_metrics, metrics, self._snapshot)
         for name, settings in config.plugins.items():
-            yield name, repr(settings), lambda name=name, settings=settings: _plugin(name, settings)
+            yield name, repr(settings), partial(_plugin, name, settings)
 
 
 def recorder(config: EventsConfig) -> Sink:

@@ -54,4 +54,5 @@ def whole(options: Mapping[str, str], key: str, address: str, *, least: int = 1)
 
 
 def without_password(address: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//***@", address)
+    """`address`, or a GStreamer pipeline, with users and passwords masked."""
+    return re.sub(r"(user-(?:id|pw)=)\S+", r"\1***", re.sub(r"//[^/\s]*@", "//***@", address))

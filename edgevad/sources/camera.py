@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgevad.sources.capture import Opener
     from edgevad.sources.live import LiveSource
 
-__all__ = ["LiveOptions", "is_camera_file", "live_opener", "open_camera"]
+__all__ = ["LiveOptions", "is_camera_file", "is_live", "live_opener", "open_camera"]
 
 _LARGEST_CAMERA = 99  # a larger number is rather the name of a file or folder, often a date
 _WITH_OPTIONS = re.compile(r"([0-9]{1,9}|/dev/[^?]+)\?[a-z_]+=[^?]*")
@@ -28,18 +28,23 @@ _WITH_OPTIONS = re.compile(r"([0-9]{1,9}|/dev/[^?]+)\?[a-z_]+=[^?]*")
 class LiveOptions:
     """What `open_source` is told about live sources; see there."""
 
-    fps_hz: float | None
-    gap_s: float
-    timeout_s: float
-    stale_s: float
-    reconnect: bool
-    wait: bool
-    name: str | None
+    fps_hz: float | None = None
+    gap_s: float = 1.0
+    timeout_s: float = 5.0
+    stale_s: float = 5.0
+    reconnect: bool = False
+    wait: bool = False
+    name: str | None = None
 
 
 def is_camera_file(text: str) -> bool:
     """Whether `text` can only be a camera, connected or not."""
     return text.startswith(("/dev/video", "/dev/v4l/"))
+
+
+def is_live(text: str) -> bool:
+    """Whether `open_source(text)` would open a camera, a stream or a pipeline; nothing is opened."""
+    return is_camera_file(text) or live_opener(text, LiveOptions()) is not None
 
 
 def live_opener(text: str, options: LiveOptions) -> Callable[[], LiveSource] | None:

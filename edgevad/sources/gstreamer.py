@@ -16,11 +16,8 @@ __all__ = ["GStreamerPipeline", "csi_pipeline", "has_element"]
 
 # One frame waits, and it is the newest.
 _SINK = "appsink drop=true max-buffers=1 sync=false"
-# By the numbers that nvvidconv's flip-method gives them.
-_FLIPS = (
-    *("none", "counterclockwise", "rotate-180", "clockwise"),
-    *("horizontal-flip", "upper-right-diagonal", "vertical-flip", "upper-left-diagonal"),
-)
+# nvvidconv's flip-methods, by number, as videoflip's directions; its "method" turns nothing in GStreamer 1.22.
+_FLIPS = ("identity", "90l", "180", "90r", "horiz", "ur-ll", "vert", "ul-lr")
 
 
 @dataclass(frozen=True)
@@ -110,12 +107,15 @@ def csi_pipeline(address: str, source: str) -> str:
                 fix="Write the pipeline: libcamerasrc camera-name=… ! video/x-raw,width=1280,height=720",
             )
         caps = ",".join(["video/x-raw", *wanted])
-        head = f"libcamerasrc ! {caps} ! videoconvert ! videoflip method={_FLIPS[flip]}"
+        head = f"libcamerasrc ! {caps} ! videoconvert ! videoflip video-direction={_FLIPS[flip]}"
     return f"{head} ! videoconvert ! video/x-raw,format=BGR ! {_SINK}"
 
 
 def _fraction(rate_hz: float) -> str:
-    fraction = Fraction(rate_hz).limit_denominator(1001)  # 29.97 is 30000/1001
+    whole_hz = round(rate_hz)
+    if whole_hz != rate_hz and abs(rate_hz - whole_hz / 1.001) < 0.005:  # 29.97 means 30000/1001
+        return f"{1000 * whole_hz}/1001"
+    fraction = Fraction(rate_hz).limit_denominator(1000)
     return f"{fraction.numerator}/{fraction.denominator}"
 
 

@@ -6,6 +6,7 @@ other files the log time counts. Images are foxglove.CompressedImage (protobuf) 
 
 from __future__ import annotations
 
+import errno
 import heapq
 import json
 import struct
@@ -237,7 +238,8 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 def _broken(path: Path, error: Exception) -> SourceUnreadableError:
-    if isinstance(error, OSError) and error.strerror:
-        return SourceUnreadableError(f"cannot be read ({error.strerror})", where=path)
+    # Where the file is shorter than any end of one, the reader seeks to before its beginning.
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        return SourceUnreadableError(f"cannot be read ({error.strerror or error})", where=path)
     fix = "A drive that was cut off is made whole by: edgevad drives recover"
     return SourceUnreadableError("the file was cut off, is damaged, or is no MCAP file", where=path, fix=fix)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from broker import Broker, Listener, free_port, in_order_at_least_once, need_mosquitto, until
+from web_server import self_signed
 
 from edgevad.errors import ConfigError, EdgevadError
-from edgevad.events import Event, Incident, RunInfo
+from edgevad.events import Dispatcher, Event, Incident, RunInfo
+from edgevad.events.dispatch import Limits
 from edgevad.events.mqtt import MqttSettings, MqttSink, topic_level
 from edgevad.events.outbox import OutboxLimits
 from edgevad.runtime.pipeline import Result
@@ -194,6 +197,57 @@ def test_the_broker_tells_of_a_run_that_was_killed(broker: Broker, listen: Liste
     assert listener.of("status")[1]["reason"] == "connection lost"
 
 
+def test_a_broker_that_hangs_costs_nothing(listen: Listen, sinks: list[MqttSink], tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker")
+    listener = listen(broker.port)
+    told: list[Incident] = []
+    sink = opened(sinks, tmp_path, told, port=broker.port, keepalive_s=1)
+    sink.event(event(1))
+    until(lambda: listener.sequence() == [1])
+    broker.send(signal.SIGSTOP)
+    try:
+        for k in range(2, 60):  # more than may be on their way
+            sink.event(event(k))
+        until(lambda: told)
+        assert told[0].cause == "unreachable"
+    finally:
+        broker.send(signal.SIGCONT)
+    until(lambda: len(set(listener.sequence())) == 59)
+    assert in_order_at_least_once(listener.sequence())
+    sink.close()
+    broker.stop()
+
+
+def test_what_answers_but_is_no_broker_is_told(
+    sinks: list[MqttSink], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevad.events.mqtt_link._ANSWER_S", 0.2)
+    told: list[Incident] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sink = opened(sinks, tmp_path, told, port=silent.getsockname()[1])
+        until(lambda: told)
+        assert "does not answer within 0.2 s; expected MQTT" in told[0].detail
+        sink.close()
+
+
+def test_new_settings_take_over_the_queue(broker: Broker, listen: Listen, tmp_path: Path) -> None:
+    listener = listen(broker.port)
+    limits = Limits(retry_s=0.05)
+    before = MqttSink(MqttSettings("127.0.0.1", free_port()), tmp_path / "q.db")  # the wrong broker
+    dispatcher = Dispatcher([before], lossless=False, report=[].append, limits=limits)
+    dispatcher.start(RUN)
+    for k in range(1, 11):
+        dispatcher.event(event(k))
+    after = MqttSink(MqttSettings("127.0.0.1", broker.port), tmp_path / "q.db")
+    dispatcher.replace([after])
+    for k in range(11, 21):
+        dispatcher.event(event(k))
+    until(lambda: listener.sequence() == list(range(1, 21)))
+    assert [one["id"] for one in listener.of("event")] == list(range(1, 21))
+    dispatcher.close()
+
+
 def test_scores_are_published_at_a_low_rate(
     broker: Broker, listen: Listen, sinks: list[MqttSink], tmp_path: Path
 ) -> None:
@@ -234,14 +288,7 @@ def test_a_wrong_password_is_told_and_the_right_one_gets_in(
 def test_over_tls_the_brokers_certificate_is_verified(sinks: list[MqttSink], tmp_path: Path) -> None:
     need_mosquitto()
     (tmp_path / "broker").mkdir()
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 "
-        f"-keyout {key} -out {certificate}",
-        shell=True,
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = self_signed(tmp_path)
     broker = Broker(tmp_path / "broker", listener=f"certfile {certificate}\nkeyfile {key}")
     told: list[Incident] = []
     opened(sinks, tmp_path / "a", told, port=broker.port, tls=True)

@@ -3,17 +3,15 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from broker import free_port, in_order_at_least_once, until
+from web_server import Server, self_signed
 
 from edgevad.errors import ConfigError
 from edgevad.events import Event, Incident, RunInfo
@@ -25,58 +23,6 @@ SECRET = "a secret"
 
 def event(number: int) -> Event:
     return Event(number, 10, 20, 1, 2, 5.5, 2, "detail", "front", 0)
-
-
-class Server:
-    """Answers each request as the next of `script` says, then 200: a status, (status, Retry-After), "hang", "cut"."""
-
-    def __init__(self, script: list[Any], *, port: int = 0, context: ssl.SSLContext | None = None) -> None:
-        self.script = script
-        self.taken: list[tuple[dict[str, str], bytes]] = []
-        self.asked_s: list[float] = []
-        self.released = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.asked_s.append(time.monotonic())
-                answer = outer.script.pop(0) if outer.script else 200
-                if answer == "hang":
-                    outer.released.wait(30)
-                    return
-                status, retry_after = answer if isinstance(answer, tuple) else (answer, None)
-                cut = status == "cut"
-                status = 200 if cut else status
-                if 200 <= status < 300 and not cut:
-                    outer.taken.append((dict(self.headers), body))
-                self.send_response(status)
-                if retry_after is not None:
-                    self.send_header("Retry-After", retry_after)
-                if status == 302:
-                    self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Length", "100" if cut else "2")
-                self.end_headers()
-                self.wfile.write(b"ok")
-                self.close_connection = cut
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        if context is not None:
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def sequence(self) -> list[int]:
-        return [json.loads(body)["sequence"] for _, body in list(self.taken)]
-
-    def close(self) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture
@@ -219,14 +165,7 @@ def test_garbage_is_no_answer(cleanup: list[Any], tmp_path: Path) -> None:
 
 
 def test_the_servers_certificate_is_verified(cleanup: list[Any], tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 "
-        f"-keyout {key} -out {certificate}",
-        shell=True,
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = Server([], context=context)

@@ -245,11 +245,13 @@ def test_a_pipeline_is_handed_to_gstreamer(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("edgevad.sources.gstreamer.has_gstreamer", lambda: True)
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    with open_source("rtspsrc location=rtsp://me:secret@cam/1 ! decodebin", timeout_s=1) as source:
+    with open_source("rtspsrc location=rtsp://me:secret@cam/1 user-pw=secret ! decodebin", timeout_s=1) as source:
         assert (source.kind, source.fps_hint_hz) == ("pipeline", 30.0)
         assert "secret" not in source.name
         next(iter(source))
     ((pipeline, api),) = opened
     assert api == cv2.CAP_GSTREAMER
-    assert str(pipeline).startswith("rtspsrc location=rtsp://me:secret@cam/1 ! decodebin ! videoconvert ! ")
+    assert str(pipeline).startswith(
+        "rtspsrc location=rtsp://me:secret@cam/1 user-pw=secret ! decodebin ! videoconvert ! "
+    )
     assert " ! appsink " in str(pipeline)
