@@ -63,7 +63,7 @@ class GovernorConfig(Section):
         above=0,
         high=1000,
     )
-    latency_hold_s: float = option("Between two changes because of latency.", 5.0, low=0.1, high=_DAY_S)
+    latency_hold_s: float = option("Between two changes because of latency.", 10.0, low=0.1, high=_DAY_S)
     temperature_hold_s: float = option("Between two changes because of heat.", 20.0, low=0.1, high=_DAY_S)
     climb_s: float = option("All is well for so long before the rate rises by a step.", 30.0, low=0.1, high=_DAY_S)
     longest_climb_s: float = option(

@@ -67,6 +67,11 @@ def test_the_example_loads_and_has_every_key(tmp_path: Path) -> None:
             assert re.search(rf"^#?{entry.name} = ", part, re.MULTILINE), (name, entry.name)
 
 
+def test_the_documentation_shows_this_very_example() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
+    assert page.split("```toml\n")[1].split("```\n")[0] == example_config()
+
+
 def test_everything_that_the_example_offers_is_taken(tmp_path: Path) -> None:
     """With every setting switched on, only those are refused that exclude each other."""
     text = re.sub(r"^#(?=[\w\[])", "", example_config(), flags=re.MULTILINE)
