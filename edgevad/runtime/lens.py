@@ -47,7 +47,9 @@ class LensSpec:
         black_level: gray level, 0 to 255, below which a pixel is dark.
         black_share: share of pixels that may be brighter in a black picture.
         black_s: seconds of black pictures before they are reported.
-        frozen_s: seconds of identical frames before they are reported.
+        still_s: seconds of identical frames before they are judged no more.
+        frozen_s: the same before they are reported; longer than the time between a stream's key frames, between which
+            an encoder may repeat a world that stands still.
         covered_share: share of the picture's places that may still show structure in a covered one.
         covered_ratio: the same, as a share of the camera's own long-run level.
         covered_s: seconds of covered pictures before they are reported.
@@ -65,7 +67,8 @@ class LensSpec:
     black_level: float = 16.0
     black_share: float = 0.005
     black_s: float = 1.0
-    frozen_s: float = 2.0
+    still_s: float = 2.0
+    frozen_s: float = 5.0
     covered_share: float = 0.15
     covered_ratio: float = 0.25
     covered_s: float = 2.0
@@ -221,8 +224,11 @@ class LensMonitor:
         return _SLACK if self._open is not None and self._open[0] == fault else 1.0
 
     def _at_once(self) -> LensFault | None:
-        # Blur and standstill have to last before they say anything; a picture that shows nothing says so by itself.
-        return self._seen if self._seen in ("black", "covered") else None
+        # A picture that shows nothing says so by itself; standstill and blur have to last before they say anything.
+        if self._seen in ("black", "covered"):
+            return self._seen
+        still = self._evidence["frozen"]
+        return "frozen" if not still.is_none and still.seconds >= self.spec.still_s - _TINY_S else None
 
     def _tell(self, frame: Frame) -> Incident | None:
         if self._open is not None:
@@ -264,13 +270,13 @@ class _Evidence:
         self.clear()
 
     def clear(self) -> None:
-        self._seconds = 0.0
+        self.seconds = 0.0
         self._frames = 0
         self.is_certain = False
 
     @property
     def share(self) -> float:
-        return 1.0 if self.is_certain else self._seconds / max(self._hold_s, _TINY_S)
+        return 1.0 if self.is_certain else self.seconds / max(self._hold_s, _TINY_S)
 
     @property
     def is_none(self) -> bool:
@@ -281,16 +287,16 @@ class _Evidence:
         if seen:
             # One frame alone says nothing about how long it lasts; two that are the same do.
             if self._frames or since_ns < now_ns:
-                self._seconds = min(self._hold_s, self._seconds + elapsed_s)
+                self.seconds = min(self._hold_s, self.seconds + elapsed_s)
             if self._frames == 0:
                 self.start_ns = since_ns
             self._frames += 1
             self.last_ns = now_ns
-            enough = self._frames >= _LEAST_FRAMES and self._seconds >= self._hold_s - _TINY_S
+            enough = self._frames >= _LEAST_FRAMES and self.seconds >= self._hold_s - _TINY_S
             self.is_certain = self.is_certain or enough
         elif self._frames and elapsed_s > 0:
-            self._seconds -= self._loss * elapsed_s
-            if self._seconds <= _TINY_S:
+            self.seconds -= self._loss * elapsed_s
+            if self.seconds <= _TINY_S:
                 self.clear()
 
 
