@@ -4,8 +4,8 @@ Everything is closed that scoring does not need. What stays open, and why:
 
 - cameras and GPU are devices, so there is no PrivateDevices; DeviceAllow lists them, by driver, so that a camera that
   is plugged in later is one of them;
-- GPU drivers and OpenVINO write machine code while they run (OpenVINO refuses every graph otherwise, ONNX Runtime does
-  without), so memory may be made executable where they are used;
+- GPU drivers, OpenVINO and GStreamer write machine code while they run (OpenVINO refuses every graph otherwise, ONNX
+  Runtime does without), so memory may be made executable where they are used;
 - /proc is whole, but for other users' processes: memory, board and driver are read there;
 - the network is there where the configuration has something that needs it, and only then.
 """
@@ -50,7 +50,7 @@ class UnitSpec:
         groups: joined beside the user's own.
         writable: folders beside /var/lib/edgevad that are written to.
         needs_network: a camera, sink or plugin of the configuration uses it.
-        needs_jit: the engine writes machine code while it runs.
+        needs_jit: the engine, or GStreamer, writes machine code while it runs.
         needs_gpu, has_csi, has_plugins: devices and places that are opened for them.
         sees_homes: the program or its configuration lies in somebody's home.
         all_devices: no list of devices, for boards whose drivers it does not know.
@@ -80,6 +80,8 @@ def unit_spec(
     dirs = [section.dir for section in (config.events, config.drives) if section is not None]
     sources = [camera.source for camera in config.cameras]
     is_networked = any("://" in source and not source.startswith("csi:") for source in sources)
+    # Its videoconvert compiles what it does to pixels (ORC).
+    has_gstreamer = any(source.startswith("csi:") or " ! " in source for source in sources)
     sinks = (config.mqtt, config.metrics, *config.webhooks)
     return UnitSpec(
         command,
@@ -87,7 +89,7 @@ def unit_spec(
         groups=groups,
         writable=tuple(path for path in dirs if path is not None and not path.is_relative_to(_STATE)),
         needs_network=is_networked or bool(config.plugins) or any(sink is not None for sink in sinks),
-        needs_jit=config.run.backend != "onnxruntime",
+        needs_jit=config.run.backend != "onnxruntime" or has_gstreamer,
         needs_gpu=config.run.backend not in ("onnxruntime", "openvino"),
         has_csi=any(source.startswith("csi:") or "nvargus" in source for source in sources),
         has_plugins=bool(config.plugins),

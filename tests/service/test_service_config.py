@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
+from edgevad.drives.policy import LogPolicy
+from edgevad.drives.policy import Retention as DriveRetention
 from edgevad.errors import ConfigError
+from edgevad.events.metrics import MetricsSettings
+from edgevad.events.mqtt import MqttSettings
+from edgevad.events.recorder_spec import RecorderSpec
+from edgevad.events.retention import Retention as EventRetention
+from edgevad.events.webhook import WebhookSettings
+from edgevad.runtime.governor import GovernorSpec
+from edgevad.runtime.lens import LensSpec
 from edgevad.service.config import check_config, load_config
 from edgevad.service.example import example_config
 from edgevad.service.keeping import DrivesConfig, EventsConfig
@@ -56,6 +65,11 @@ def test_the_example_loads_and_has_every_key(tmp_path: Path) -> None:
         part = re.split(rf"^#?\[+{name}\]+$", text, flags=re.MULTILINE)[1].split("\n\n")[0]
         for entry in dataclasses.fields(cls):
             assert re.search(rf"^#?{entry.name} = ", part, re.MULTILINE), (name, entry.name)
+
+
+def test_the_documentation_shows_this_very_example() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
+    assert page.split("```toml\n")[1].split("```\n")[0] == example_config()
 
 
 def test_everything_that_the_example_offers_is_taken(tmp_path: Path) -> None:
@@ -183,24 +197,23 @@ def test_the_hysteresis_is_what_the_file_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "module", "name", "more"),
+    ("section", "cls", "more"),
     [
-        (LensConfig, "edgevad.runtime.lens", "LensSpec", {}),
-        (GovernorConfig, "edgevad.runtime.governor", "GovernorSpec", {}),
-        (EventsConfig, "edgevad.events.recorder_spec", "RecorderSpec", {}),
-        (EventsConfig, "edgevad.events.retention", "Retention", {}),
-        (DrivesConfig, "edgevad.drives.policy", "LogPolicy", {}),
-        (DrivesConfig, "edgevad.drives.policy", "Retention", {}),
-        (MqttConfig, "edgevad.events.mqtt_link", "MqttSettings", {"host": "h"}),
-        (WebhookConfig, "edgevad.events.webhook", "WebhookSettings", {"url": "https://h/"}),
-        (MetricsConfig, "edgevad.events.metrics", "MetricsSettings", {"token_file": Path("t")}),
+        (LensConfig, LensSpec, {}),
+        (GovernorConfig, GovernorSpec, {}),
+        (EventsConfig, RecorderSpec, {}),
+        (EventsConfig, EventRetention, {}),
+        (DrivesConfig, LogPolicy, {}),
+        (DrivesConfig, DriveRetention, {}),
+        (MqttConfig, MqttSettings, {"host": "h"}),
+        (WebhookConfig, WebhookSettings, {"url": "https://h/"}),
+        (MetricsConfig, MetricsSettings, {"token_file": Path("t")}),
     ],
 )
 def test_defaults_here_are_those_of_the_classes_that_are_built(
-    section: type[Section], module: str, name: str, more: dict[str, Any]
+    section: type[Section], cls: type[Any], more: dict[str, Any]
 ) -> None:
     """A default stands in two places, for nothing heavy is imported here: they must not drift apart."""
-    cls = getattr(pytest.importorskip(module), name)
     assert section(**more).build(cls) == cls(**more)
     here = {entry.name for entry in dataclasses.fields(section)}
     there = {entry.name for entry in dataclasses.fields(cls)} - {"retention", "password", "secret"}
