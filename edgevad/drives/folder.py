@@ -96,6 +96,7 @@ def mark(
     """Mark the drive `name`, or one leg of it ("DRIVE/3"); None leaves a mark as it is. Return the drive's name.
 
     Raises:
+        OptionError: it is no name of a drive or leg.
         StoreError: there is no such drive or leg.
         OutputError: the marks cannot be written.
     """

@@ -35,7 +35,7 @@ from edgevad.drives.messages import (
 from edgevad.drives.policy import LogPolicy, Retention
 from edgevad.drives.recovery import open_catalogue, recover, remove_folder
 from edgevad.drives.retention import prune
-from edgevad.errors import EdgevadError, OutputError
+from edgevad.errors import EdgevadError, OptionError, OutputError
 from edgevad.events.disk import DiskFloor
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
@@ -62,6 +62,7 @@ class DriveLog(Sink):
     begins.
 
     Raises:
+        OptionError: the limits hold not even two legs (on construction).
         MissingExtraError: the packages of the extra `drives` are not installed (on construction).
         StoreError: another process logs there (on construction and from `start`); the catalogue is of a newer edgevad
             (from `start`).
@@ -77,6 +78,12 @@ class DriveLog(Sink):
             require(module, extra="drives", needed_for="The drive log")
         self.policy = policy or LogPolicy()
         self.retention = retention or Retention()
+        if self.retention.max_bytes < 2 * self.policy.leg_bytes:
+            raise OptionError(
+                f"drives limited to {self.retention.max_bytes / 1e6:g} MB hold not even two legs of"
+                f" {self.policy.leg_bytes / 1e6:g} MB",
+                fix="Raise max_bytes, or lower leg_bytes",
+            )
         self.root = Path(directory)
         try:
             writable_directory(self.root)

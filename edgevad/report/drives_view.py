@@ -98,7 +98,8 @@ def drive_table(catalogue: Catalogue, drive: DriveRow) -> RenderableType:
 def legs_table(legs: Sequence[LegRow], last: tuple[str, Sequence[str]] | None = None) -> RenderableType:
     """One row for each leg; `last` is the name of one more column and its cells."""
     table = Table(title="Legs", title_justify="left")
-    for column in ("leg", "state", "began", "length", "images", "size", "events", "marks"):
+    table.add_column("leg", no_wrap=True)
+    for column in ("state", "began", "length", "images", "size", "events", "marks"):
         table.add_column(column, justify="right" if column in ("length", "images", "size", "events") else "left")
     if last is not None:
         table.add_column(last[0])

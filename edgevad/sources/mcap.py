@@ -56,7 +56,6 @@ class _Entry(NamedTuple):
     data: bytes
     encoding: str
     details: dict[str, Any] | None
-    file: Path
 
 
 def open_mcap(paths: Sequence[Path], *, name: str, camera: str | None = None, gap_s: float = 1.0) -> Source:
@@ -165,7 +164,7 @@ class McapSource(Source):
                         details = (message.log_time, json.loads(message.data))
                     elif (encoding := camera.images.get(channel.id)) is not None:
                         known = details[1] if details is not None and details[0] == message.log_time else None
-                        yield _Entry(message.log_time, message.data, encoding, known, file.path)
+                        yield _Entry(message.log_time, message.data, encoding, known)
         except _unreadable() as error:
             raise _broken(file.path, error) from error
 
