@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgevad.drives.catalogue import Catalogue, DriveRow, LegRow
+from edgevad.drives.catalogue import Catalogue
+from edgevad.drives.rows import DriveRow, LegRow
 
 __all__ = ["drive_json", "drive_table", "drives_table", "legs_table"]
 
