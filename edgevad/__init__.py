@@ -19,6 +19,8 @@ __all__ = [
     "EdgevadError",
     "Event",
     "Frame",
+    "Hysteresis",
+    "Incident",
     "ModelConfig",
     "Pipeline",
     "Recipe",
@@ -30,6 +32,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "open_source",
+    "open_sources",
 ]
 
 _HOMES = {
@@ -37,6 +40,8 @@ _HOMES = {
     "EdgevadError": "edgevad.errors",
     "Event": "edgevad.events",
     "Frame": "edgevad.sources",
+    "Hysteresis": "edgevad.runtime.threshold",
+    "Incident": "edgevad.events",
     "ModelConfig": "edgevad.model.config",
     "Pipeline": "edgevad.runtime.pipeline",
     "Recipe": "edgevad.model.folder",
@@ -47,21 +52,23 @@ _HOMES = {
     "WindowSpec": "edgevad.runtime.window",
     "calibrate": "edgevad.calibration",
     "open_source": "edgevad.sources",
+    "open_sources": "edgevad.sources",
 }
 
 if TYPE_CHECKING:
     from edgevad.bundle import Bundle
     from edgevad.calibration import calibrate
     from edgevad.errors import EdgevadError
-    from edgevad.events import Event
+    from edgevad.events import Event, Incident
     from edgevad.model.config import ModelConfig
     from edgevad.model.folder import Recipe
     from edgevad.model.trainer import TrainConfig
     from edgevad.model.training import Training
     from edgevad.runtime.pipeline import Pipeline, Result
     from edgevad.runtime.scorer import Scorer
+    from edgevad.runtime.threshold import Hysteresis
     from edgevad.runtime.window import WindowSpec
-    from edgevad.sources import Frame, open_source
+    from edgevad.sources import Frame, open_source, open_sources
 
 
 def __getattr__(name: str) -> Any:

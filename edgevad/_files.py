@@ -69,9 +69,9 @@ def writable_directory(path: str | os.PathLike[str]) -> Path:
     directory = Path(path)
     with output_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".write-test-") as probe:
+        # Without a buffer: one that a full disk refuses is refused again on closing, and the file stays.
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".write-test-", buffering=0) as probe:
             probe.write(b"edgevad")
-            probe.flush()
     return directory
 
 

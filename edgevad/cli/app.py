@@ -21,13 +21,17 @@ COMMANDS = (
     "targets",
     "bundle",
     "run",
+    "events",
     "evaluate",
     "activate",
     "build",
+    "bench",
     "drives",
     "inspect",
     "dataset",
     "config",
+    "service",
+    "doctor",
 )
 
 

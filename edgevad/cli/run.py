@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -23,8 +21,7 @@ from edgevad.cli._options import (
 )
 
 if TYPE_CHECKING:
-    from edgevad.events.sink import Sink
-    from edgevad.runtime.pipeline import Pipeline
+    from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import RunSummary
 
 __all__ = ["register"]
@@ -38,11 +35,22 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    camera: Annotated[Optional[str], typer.Option(help="Camera: index or /dev/videoN.", show_default=False)] = None,
+    camera: Annotated[
+        Optional[list[str]],
+        typer.Option(help="Camera: index, /dev/videoN, csi://, rtsp://; give it again for more.", show_default=False),
+    ] = None,
     source: Annotated[
         Optional[list[str]],
         typer.Option(
-            "--source", help="rtsp://, video, images, folder, glob, tub …; give it again for more.", show_default=False
+            "--source",
+            help="Video, images, folder, glob, tub, drive …, or a camera; again for more.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Configuration of a vehicle (edgevad config example); most else stands there.", show_default=False
         ),
     ] = None,
     bundle: Annotated[
@@ -50,7 +58,13 @@ def run(
         typer.Option(help="Folder or .edgevad file made by edgevad export.", show_default="the active one"),
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="Folder for frames.jsonl, events.jsonl, summary.json.", show_default=False)
+        Optional[Path], typer.Option(help="Folder for results as JSON lines, and summary.json.", show_default=False)
+    ] = None,
+    log: Annotated[
+        Optional[Path], typer.Option(help="Folder to log drives to (MCAP), see edgevad drives.", show_default=False)
+    ] = None,
+    events: Annotated[
+        Optional[Path], typer.Option(help="Folder to record events to, see edgevad events.", show_default=False)
     ] = None,
     save: Annotated[Optional[Path], typer.Option(help="Annotated video to write (.mp4).", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Show annotated frames in a window; q quits.")] = False,
@@ -68,94 +82,79 @@ def run(
     include_deleted: IncludeDeleted = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing on the terminal while running.")] = False,
 ) -> None:
-    """Score a camera or recordings frame by frame; say when something is out of the ordinary."""
+    """Score cameras or recordings frame by frame; say when something is out of the ordinary."""
     from edgevad._allocator import keep_freed_memory
-    from edgevad.bundle import active_bundle
     from edgevad.errors import OptionError
-    from edgevad.report.build_progress import build_progress
-    from edgevad.runtime.pipeline import Pipeline
-    from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import run_session
-    from edgevad.sources import open_source
+    from edgevad.service.adhoc import RunOutputs, open_outputs, pipeline_of
+    from edgevad.service.signals import obeying_signals
+    from edgevad.sources import open_sources
     from edgevad.sources.source import printable
 
     keep_freed_memory()  # frames are freed and needed again all the time
-    sources = list(source or [])
-    if (camera is None) == (not sources):
-        raise OptionError("exactly one of --camera and --source is needed", fix="For example: edgevad run --camera 0")
+    named = [*(camera or []), *(source or [])]
+    if config is not None:
+        elsewhere = {
+            "--camera or --source": named,
+            "--bundle": bundle,
+            "--out": out,
+            "--log": log,
+            "--events": events,
+            "--save": save,
+            "--show": show,
+            "--window": window,
+            "--window-s": window_s,
+            "--alarms-per-hour": alarms_per_hour,
+            "--threshold": threshold,
+            "--backend": backend,
+            "--threads": threads,
+            "--fps": fps_hz,
+        }
+        if given := [name for name, value in elsewhere.items() if value]:
+            raise OptionError(f"{given[0]} beside --config", fix="Put it into the configuration, or leave --config out")
+        _run_config(config, max_frames=max_frames, json_output=json_output)
+        return
+    if not named:
+        raise OptionError("nothing to score is named", fix="For example: edgevad run --camera 0")
+    outputs = RunOutputs(out=out, log=log, events=events, save=save, show=show, quiet=quiet)
     with ExitStack() as stack:
-        chosen = active_bundle() if bundle is None else bundle
-        with build_progress(quiet=quiet) as on_build:
-            opened_scorer = Scorer.from_bundle(chosen, backend=backend, threads=threads, on_build=on_build)
-            scorer = stack.enter_context(opened_scorer)
+        scorer = stack.enter_context(_opened_scorer(bundle, backend, threads, quiet=quiet))
         scorer = recalibrated(scorer, window, window_s, alarms_per_hour, threshold)
-        # One source is passed as it is: a list of one is a chain, and a camera cannot be in a chain.
-        spec = camera if camera is not None else sources[0] if len(sources) == 1 else sources
-        opened = stack.enter_context(open_source(spec, fps_hz=fps_hz, include_deleted=include_deleted))
-        if save is not None and opened.reads(save):
-            raise OptionError("the recording to be scored", where=save, fix="Choose another name for --save")
-        pipeline = stack.enter_context(Pipeline(scorer, opened))
-        sinks = _open_sinks(stack, pipeline, out, save, show, quiet)
-        with _stop_on_signal(pipeline):
+        sources = open_sources(named, fps_hz=fps_hz, include_deleted=include_deleted, reconnect=True)
+        for opened in sources:
+            stack.enter_context(opened)
+        pipeline = stack.enter_context(pipeline_of(scorer, sources))
+        sinks = open_outputs(stack, pipeline, outputs)
+        with obeying_signals(pipeline.stop):
             summary = run_session(
                 pipeline,
                 sinks,
                 # The address of a stream holds its password; its name does not.
-                sources=[opened.name] if opened.is_live else [printable(name) for name in sources or [str(camera)]],
+                sources=[one.name for one in sources] if pipeline.is_live else [printable(name) for name in named],
                 alarms_per_hour=None if threshold is not None else scorer.calibration.alarms_per_hour,
                 max_frames=max_frames,
             )
     _report(summary, _written(summary, out, save), json_output)
-    if summary.interrupted and not opened.is_live:
+    if summary.interrupted and not pipeline.is_live:
         raise typer.Exit(130)
 
 
-def _open_sinks(
-    stack: ExitStack, pipeline: Pipeline, out: Path | None, save: Path | None, show: bool, quiet: bool
-) -> list[Sink]:
-    """What this run feeds; `stack` closes each of them."""
-    from rich.console import Console
+def _run_config(config: Path, *, max_frames: int | None, json_output: bool) -> None:
+    from edgevad.service.running import run_service
 
-    from edgevad.events.jsonl import JsonlSink
-    from edgevad.report.run_view import LinesView, LiveView
-
-    sources = pipeline.sources
-    threshold = pipeline.hysteresis.threshold
-    sinks: list[Sink] = []
-    if save is not None or show:
-        from edgevad.report.annotated_video import VideoSink, WindowSink
-        from edgevad.report.overlay import Annotator
-
-        annotator = Annotator(threshold)
-        if save is not None:
-            # Sources of mixed or unknown rate play at that of most cars' recorders.
-            sinks.append(stack.enter_context(VideoSink(save, annotator, fps_hz=sources[0].fps_hint_hz or 20.0)))
-        if show:
-            annotator = Annotator(threshold)
-            sinks.append(stack.enter_context(WindowSink(annotator, pipeline.stop)))
-    if out is not None:
-        # After those that refuse more: it replaces the results of an earlier run at once.
-        sinks.append(stack.enter_context(JsonlSink(out)))
-    if not quiet:
-        console = Console(stderr=True)
-        sinks.append(stack.enter_context((LiveView if console.is_terminal else LinesView)(console, sources, threshold)))
-    return sinks
+    summary = run_service(config, max_frames=max_frames)
+    if json_output:
+        print(json.dumps({**summary.to_json(), "files": []}))
 
 
-@contextmanager
-def _stop_on_signal(pipeline: Pipeline) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run cleanly; a second one ends it at once."""
+def _opened_scorer(bundle: Path | None, backend: str | None, threads: int | None, *, quiet: bool) -> Scorer:
+    from edgevad.bundle import active_bundle
+    from edgevad.report.build_progress import build_progress
+    from edgevad.runtime.scorer import Scorer
 
-    def stop(number: int, stack: Any) -> None:
-        signal.signal(number, signal.default_int_handler)
-        pipeline.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    chosen = active_bundle() if bundle is None else bundle
+    with build_progress(quiet=quiet) as on_build:
+        return Scorer.from_bundle(chosen, backend=backend, threads=threads, on_build=on_build)
 
 
 def _written(summary: RunSummary, out: Path | None, save: Path | None) -> list[str]:

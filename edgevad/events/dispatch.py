@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from edgevad.events.event import Event
 from edgevad.events.health import Report
 from edgevad.events.incident import Incident
-from edgevad.events.lane import Lane, Limits, QueueCounters, SinkCounters
+from edgevad.events.lane import Lane
 from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
+from edgevad.events.waiting import Limits, QueueCounters, SinkCounters
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatcher", "Limits", "QueueCounters", "SinkCounters"]
 
+# A sink that is now quicker, now slower than the scorer must not make memory swing by more.
+_OF_RECORDINGS = Limits(result_bytes=8 << 20)
 # Of a run's time to end, the part after which results that still wait are given up for the events behind them.
 _HURRY_SHARE = 0.6
 
@@ -54,12 +57,12 @@ class Dispatcher(Sink):
     ) -> None:
         self._is_lossless = lossless
         self._report = report
-        self._limits = Limits() if limits is None else limits
+        self._limits = limits or (_OF_RECORDINGS if lossless else Limits())
         self._close_s = close_s if close_s is not None or lossless else 1.5
         self._run: RunInfo | None = None
         self._lanes: list[Lane] = []
         self._leaving: list[Lane] = []
-        self._raised: Exception | None = None
+        self._raised: BaseException | None = None
         self._lanes = self._arranged(sinks)
 
     @property
@@ -127,7 +130,7 @@ class Dispatcher(Sink):
     def abandon(self) -> None:
         self._end(10.0 if self._close_s is None else self._close_s, abandon=True)
 
-    def _end(self, limit_s: float | None, *, abandon: bool) -> Exception | None:
+    def _end(self, limit_s: float | None, *, abandon: bool) -> BaseException | None:
         """End every lane; the first error there was."""
         ending = [*self._leaving, *self._lanes]
         self._leaving, self._lanes = [], []

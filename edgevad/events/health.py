@@ -55,7 +55,7 @@ class Health:
         """There is an incident that lasts."""
         return self._incident is not None
 
-    def failed(self, error: Exception, cause: str | None = None) -> None:
+    def failed(self, error: BaseException, cause: str | None = None) -> None:
         """It failed just now; an `OutputError` makes the incident one of "storage", everything else one of "sink"."""
         now_s = self._clock()
         with self._lock:
@@ -93,7 +93,7 @@ class Health:
         if incident is not None:
             self._report(incident.ended(f"{self.name} was closed, failing; {incident.detail}"))
 
-    def _begun(self, error: Exception, cause: str | None) -> Incident:
+    def _begun(self, error: BaseException, cause: str | None) -> Incident:
         detail = f"{self.name}: {str(error) or type(error).__name__}"
         if not isinstance(error, OutputError):
             return Incident("sink", cause or "failing", detail)

@@ -54,13 +54,19 @@ class Incident:
 
     @property
     def lasts(self) -> bool:
+        """It has begun, and will be told again."""
         return self.end_ns is None
 
+    @property
+    def is_new(self) -> bool:
+        """It is told for the first time."""
+        return self.end_ns is None or self.end_ns == self.start_ns
+
     def ended(self, detail: str | None = None, *, end_ns: int | None = None) -> Incident:
-        """The same incident, over (now, unless told otherwise)."""
+        """The same incident, over (now, unless told otherwise), and later than it began, whatever the clock did."""
         return replace(
             self,
-            end_ns=time.time_ns() if end_ns is None else end_ns,
+            end_ns=max(time.time_ns() if end_ns is None else end_ns, self.start_ns + 1),
             detail=self.detail if detail is None else detail,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,10 @@ class Sink:
     wants_results: bool = True
     #: Takes incidents the sink itself has to tell (a broker out of reach), from any thread; set by `Dispatcher`.
     on_incident: Callable[[Incident], None] | None = None
+
+    def figures(self) -> Mapping[str, int]:
+        """What the sink counts by itself, a word each; safe in any thread."""
+        return {}
 
     def start(self, run: RunInfo) -> None:
         """Told once, before everything else."""

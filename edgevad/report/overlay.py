@@ -15,7 +15,7 @@ from edgevad.sources.frame import Image
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
 
-__all__ = ["Annotator", "runs_of"]
+__all__ = ["Annotator", "blend_heat", "runs_of"]
 
 MIN_WIDTH_PX = 320
 STRIP_PX = 56
@@ -48,7 +48,7 @@ class Annotator:
         canvas = np.empty((height + STRIP_PX, width, 3), np.uint8)
         canvas[:height] = _resized(result.frame.image, self._size)
         if result.heatmap is not None:
-            _blend_heat(canvas[:height], result.heatmap)
+            blend_heat(canvas[:height], result.heatmap)
         if result.anomaly_score is not None:
             self._scores.append((result.anomaly_score, result.is_anomaly))
         self._draw_strip(canvas[height:], result)
@@ -105,7 +105,7 @@ def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA), np.uint8)
 
 
-def _blend_heat(picture: Image, heat: npt.NDArray[np.float32]) -> None:
+def blend_heat(picture: Image, heat: npt.NDArray[np.float32]) -> None:
     """Blend heat into `picture` in place: nothing below half the alarm level, full colour at one and a half of it."""
     strength = np.clip(heat - 0.5, 0.0, 1.0)
     if not strength.any():

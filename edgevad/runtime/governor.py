@@ -38,7 +38,7 @@ class GovernorSpec:
         temperature_limit_c: degrees Celsius that the hottest zone may reach; None: no limit.
         temperature_margin_c: degrees below the limit at which the rate rises again.
         steps_hz: frames a second and camera, falling; the last one is never gone below.
-        latency_hold_s: seconds between two changes because of latency.
+        latency_hold_s: seconds between two changes because of latency; twice the window lets the last one show first.
         temperature_hold_s: seconds between two changes because of heat, which follows slowly.
         climb_s: seconds in which all has to be well before the rate rises by a step.
         longest_climb_s: what `climb_s` grows to where steps up had to be taken back, doubling each time.
@@ -53,7 +53,7 @@ class GovernorSpec:
     temperature_limit_c: float | None = 85.0
     temperature_margin_c: float = 5.0
     steps_hz: tuple[float, ...] = (15.0, 10.0, 5.0, 2.0)
-    latency_hold_s: float = 5.0
+    latency_hold_s: float = 10.0
     temperature_hold_s: float = 20.0
     climb_s: float = 30.0
     longest_climb_s: float = 600.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 __all__ = ["LatencyHistogram"]
 
@@ -17,14 +19,27 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._counts = [0] * (_BINS_PER_DECADE * _DECADES)
         self._total = 0
-        self.max_s = 0.0
+        self.max_s = self.total_s = 0.0
 
     def push(self, latency_s: float) -> None:
         bin_index = int(_BINS_PER_DECADE * math.log10(latency_s / _LEAST_S)) if latency_s > _LEAST_S else 0
         self._counts[min(bin_index, len(self._counts) - 1)] += 1
         self._total += 1
+        self.total_s += latency_s
         if latency_s > self.max_s:
             self.max_s = latency_s
+
+    @property
+    def count(self) -> int:
+        """How many were counted."""
+        return self._total
+
+    def counts_up_to(self, bounds_s: Sequence[float]) -> list[int]:
+        """How many lie at or below each bound, give or take the bin that holds it (2.3 %)."""
+        sums = [0, *accumulate(self._counts)]
+        last = len(self._counts)
+        edges = [min(_BINS_PER_DECADE * math.log10(max(bound_s, _LEAST_S) / _LEAST_S), last) for bound_s in bounds_s]
+        return [sums[round(edge)] for edge in edges]
 
     def percentile_s(self, percent: float) -> float:
         """Upper edge of the bin that holds this percentile (0 to 100), in seconds; 0 where nothing was counted."""

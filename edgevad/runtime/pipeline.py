@@ -45,15 +45,31 @@ class _Stream:
 
     def counters(self) -> FrameCounters:
         source = self.reader.source
-        captured, dropped = self.given, 0
-        # A camera counts by itself; its figures are taken before ours, so that what is on its way is never negative.
-        if isinstance(source, LiveSource):
-            captured, dropped = source.captured, source.dropped + self.discarded
-        waiting = max(captured - dropped - self.given, 0)
-        is_lost = isinstance(source, LiveSource) and source.is_lost
+        if not isinstance(source, LiveSource):
+            return FrameCounters(
+                source.name, self.given, self.given, self.scored, self.faulty, 0, 0, source.skipped, is_lost=False
+            )
+        given = self.given  # before the source's own figures: it may give more meanwhile, never fewer
+        counts = source.counts()
+        dropped = counts.dropped + self.discarded
         return FrameCounters(
-            source.name, captured, self.given, self.scored, self.faulty, dropped, waiting, source.skipped, is_lost
+            source.name,
+            counts.captured,
+            given,
+            self.scored,
+            self.faulty,
+            dropped,
+            counts.captured - dropped - given,
+            source.skipped,
+            source.is_lost,
         )
+
+    def discard(self) -> None:
+        """The run is over: frames that nobody will see count as dropped."""
+        source = self.reader.source
+        if isinstance(source, LiveSource):
+            counts = source.counts()
+            self.discarded = counts.captured - counts.dropped - self.given
 
 
 class _Call(NamedTuple):
@@ -124,6 +140,11 @@ class Pipeline:
         """Whether there is a camera among the sources."""
         return any(source.is_live for source in self.sources)
 
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames a second that the governor allows each camera; None where it lets all pass."""
+        return None if self._governor is None else self._governor.rate_hz
+
     def __iter__(self) -> Iterator[Result]:
         """Raises SourceError where the (last) source fails, BackendError where the engine does."""
         if not (self._is_started or self._is_closed):
@@ -144,8 +165,14 @@ class Pipeline:
         """After the last frame: the events that were still open, closed at their last frames."""
         self.close()
         self._settle()
-        events = (stream.state.finish() for stream in self._streams.values())
-        return [event for event in events if event is not None]
+        events = []
+        for stream in self._streams.values():
+            event, incident = stream.state.finish()
+            if event is not None:
+                events.append(event)
+            if incident is not None:
+                self._tell(incident)
+        return events
 
     def counters(self) -> list[FrameCounters]:
         """What became of each source's frames so far. May be asked by any thread."""
@@ -273,9 +300,7 @@ class Pipeline:
             if reader is None:
                 item.function()
         for stream in self._streams.values():
-            source = stream.reader.source
-            if isinstance(source, LiveSource):
-                stream.discarded = source.captured - source.dropped - stream.given
+            stream.discard()
 
     def _score(self, frames: list[PreparedFrame]) -> tuple[list[RawScores], float]:
         """What the engine says of those frames that have an input, and how many seconds one of them took."""

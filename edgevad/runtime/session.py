@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgevad.errors import EdgevadError
@@ -107,18 +107,21 @@ def run_session(
     *,
     sources: Sequence[str],
     alarms_per_hour: float | None,
+    device: str | None = None,
     max_frames: int | None = None,
 ) -> RunSummary:
     """Run `pipeline` to its end, or for `max_frames`, and feed every sink; closing the sinks is up to the caller.
 
     When a source or the engine fails, the open events are still closed, and the sinks are told them and the summary so
     far, before the error goes on.
+    `device` is what this machine is called in messages; None is its name.
     `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
-    summary = RunSummary(_run_info(pipeline, sources), alarms_per_hour)
+    info = _run_info(pipeline, sources)
+    summary = RunSummary(info if device is None else replace(info, device=device), alarms_per_hour)
 
     def on_incident(incident: Incident) -> None:
-        if incident.end_ns is None or incident.end_ns == incident.start_ns:  # not when it is told again
+        if incident.is_new:
             summary.incident_counts[incident.kind] += 1
         for sink in sinks:
             sink.incident(incident)

@@ -106,9 +106,9 @@ class StreamState:
         self._calibration = calibration
         self._heat = HeatScale(calibration, hysteresis.threshold)
 
-    def finish(self) -> Event | None:
-        """After the last frame: the event that was still open, closed at its last frame."""
-        return self._detector.finish()
+    def finish(self) -> tuple[Event | None, Incident | None]:
+        """After the last frame: the event and the lens's fault that were still open, over with their last frames."""
+        return self._detector.finish(), None if self._lens is None else self._lens.finish()
 
     def heat(self, found: list[RawScores]) -> list[npt.NDArray[np.float32]]:
         """Of some frames in order, as many as are sound: local errors in units of an alarm."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from edgevad._toml import read_toml
 from edgevad.errors import ConfigError
-from edgevad.service.options import Place, Problem, nearest, read_section
+from edgevad.service.options import Place, Problem, Section, nearest, read_section
 from edgevad.service.sections import (
     SECTIONS,
     CameraConfig,
@@ -134,7 +134,7 @@ def _unknown(name: str, value: object, top: Place, belongs: Mapping[str, str]) -
         top.report(name, "stands before the first section", fix=nearest(name, SECTIONS, belongs))
 
 
-def _read_several(cls: type, value: object, place: Place, belongs: Mapping[str, str]) -> tuple[Any, ...]:
+def _read_several(cls: type[Section], value: object, place: Place, belongs: Mapping[str, str]) -> tuple[Any, ...]:
     if not isinstance(value, list):
         place.report("", "is one table", f"[[{place.section}]], with two brackets, once for each")
         return ()

@@ -9,12 +9,16 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevad.events.plugins import GROUP, plugin_names
 from edgevad.service.config import RunConfig
 
 __all__ = ["EXTRAS", "missing_needs"]
 
 # Section, the package it imports, and the extra that brings it.
 EXTRAS = (("drives", "mcap", "drives"), ("mqtt", "paho", "mqtt"), ("metrics", "prometheus_client", "metrics"))
+
+# These are made where they are not there.
+_MADE = ("dir", "token_file")
 
 
 def missing_needs(config: RunConfig) -> list[str]:
@@ -23,7 +27,7 @@ def missing_needs(config: RunConfig) -> list[str]:
     for where, section in _sections(config):
         for entry in fields(section):
             value = getattr(section, entry.name)
-            if isinstance(value, Path) and entry.name != "dir" and not value.exists():
+            if isinstance(value, Path) and entry.name not in _MADE and not value.exists():
                 lines.append(f"[{where}] {entry.name}: there is no {value}")
             elif isinstance(value, Path) and entry.name.endswith("_file") and not os.access(value, os.R_OK):
                 lines.append(f"[{where}] {entry.name}: {value} may not be read by this user")
@@ -32,6 +36,10 @@ def missing_needs(config: RunConfig) -> list[str]:
     for where, package, extra in EXTRAS:
         if getattr(config, where) is not None and importlib.util.find_spec(package) is None:
             lines.append(f"[{where}]: the package '{package}' is missing: pip install 'edgevad[{extra}]'")
+    installed = plugin_names() if config.plugins else []
+    for name in config.plugins:
+        if name not in installed:
+            lines.append(f"[plugins.{name}]: no package here brings it (entry points of the group {GROUP})")
     return lines
 
 

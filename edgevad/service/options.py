@@ -4,7 +4,7 @@
     class Metrics:
         port: int = option("TCP port of the metrics page.", 9464, low=1, high=65535)
 
-A dataclass of another part, whose fields say nothing, is read by its types, and refuses what it does not take itself.
+Every section is a `Section`; `Section.build` makes the class of another part from it, whose values have these names.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Section")
+
+# Patterns that several sections use, and how they are said.
+NAME, NAME_WORDS = r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}", "letters, digits, dots, underscores and hyphens, at most 48"
+VARIABLE, VARIABLE_WORDS = r"[A-Za-z_][A-Za-z0-9_]{0,99}", "the name of an environment variable"
 
 _MAX_TEXT = 2000
 _MAX_ITEMS = 64
@@ -48,6 +53,7 @@ class Rule:
         comment: one or two sentences for people.
         low, high: bounds of a number, both inside; `above` is a bound outside.
         pattern, words: what a text must match, and how that is said.
+        zero_is_none: 0 in the file stands for None, "no limit", of the class that a section builds.
         example: a value for the example file, where the default is none.
     """
 
@@ -57,6 +63,7 @@ class Rule:
     above: float | None = None
     pattern: str | None = None
     words: str | None = None
+    zero_is_none: bool = False
     example: Any = None
 
 
@@ -73,8 +80,27 @@ def rule_of(entry: Field[Any]) -> Rule:
     return found if isinstance(found, Rule) else Rule()
 
 
+@dataclass(frozen=True)
 class Section:
-    """A section whose fields depend on each other."""
+    """What sections have in common; each is a frozen dataclass."""
+
+    def build(self, cls: type[T], **more: Any) -> T:
+        """A `cls`, a dataclass, of those values here that it has too, and `more`.
+
+        Raises:
+            EdgevadError: whatever `cls` raises where values do not fit each other.
+        """
+        known = {entry.name for entry in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: value for name, value in self.given().items() if name in known} | more)
+
+    def given(self) -> dict[str, Any]:
+        """Values by name, as other classes take them; those that are not set, and stand at no default, are left out."""
+        values = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if value is not None:
+                values[entry.name] = None if rule_of(entry).zero_is_none and value == 0 else value
+        return values
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Keys that cannot stay as they are beside the others, each with what is wrong."""
@@ -115,13 +141,13 @@ class Place(NamedTuple):
         self.problems.append(Problem(self.section, key, what, expected, fix, line))
 
 
-def read_section(cls: type[T], table: object, place: Place, elsewhere: Mapping[str, str] | None = None) -> T | None:
+def read_section(cls: type[S], table: object, place: Place, elsewhere: Mapping[str, str] | None = None) -> S | None:
     """`table` as a `cls`; None where a problem was reported. `elsewhere` tells which section other keys belong to."""
     if not isinstance(table, dict):
         place.report("", f"is {_short(table)}", "a table of settings")
         return None
     before = len(place.problems)
-    known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    known = {entry.name: entry for entry in fields(cls)}
     for key in table:
         if key not in known:
             place.report(key, "is no setting here", fix=nearest(key, known, elsewhere))
@@ -134,12 +160,8 @@ def read_section(cls: type[T], table: object, place: Place, elsewhere: Mapping[s
             place.report(name, "is missing", fix=rule_of(entry).comment or None)
     if len(place.problems) > before:
         return None
-    try:
-        made = cls(**values)
-    except (EdgevadError, ValueError, TypeError) as error:
-        place.report("", str(error))
-        return None
-    for key, what in made.conflicts() if isinstance(made, Section) else ():
+    made = cls(**values)
+    for key, what in made.conflicts():
         place.report(key, what)
     return made if len(place.problems) == before else None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from edgevad._files import input_errors
 from edgevad.errors import ConfigError
 
-__all__ = ["has_password", "has_user", "read_secret", "with_password"]
+__all__ = ["has_password", "has_user", "read_secret", "two_secrets", "with_password"]
 
 _MAX_BYTES = 4096
 
@@ -40,6 +41,12 @@ def read_secret(file: Path | None, environment: str | None) -> str | None:
             fix=f"Set it, for the service with: systemctl edit edgevad, [Service] Environment={environment}=...",
         )
     return secret
+
+
+def two_secrets(name: str, file: Path | None, environment: str | None) -> Iterator[tuple[str, str]]:
+    """The conflict of a section that gives both a file and an environment variable."""
+    if file is not None and environment is not None:
+        yield f"{name}_env", f"stands beside {name}_file. Leave one of them out"
 
 
 def has_password(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""The sections of a configuration file: their keys, what each means, its range and its default."""
+"""The sections of a configuration file. Each key says what it means, its range and its default."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgevad.service.options import Section, option
-from edgevad.service.secrets import has_password, has_user, read_secret, with_password
+from edgevad.service.keeping import DrivesConfig, EventsConfig
+from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
+from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
+from edgevad.service.secrets import has_password, has_user, read_secret, two_secrets, with_password
+from edgevad.service.watching import GovernorConfig, LensConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -28,15 +31,11 @@ __all__ = [
     "WebhookConfig",
 ]
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}"
-_NAME_WORDS = "letters, digits, dots, underscores and hyphens, at most 48"
-_ENVIRONMENT = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
-_ENVIRONMENT_WORDS = "the name of an environment variable"
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class RunSection:
+class RunSection(Section):
     """[run]"""
 
     bundle: Path | None = option(
@@ -49,8 +48,8 @@ class RunSection:
     device: str | None = option(
         "What this vehicle is called in messages; without it the machine's name.",
         None,
-        pattern=_NAME,
-        words=_NAME_WORDS,
+        pattern=NAME,
+        words=NAME_WORDS,
         example="car-17",
     )
 
@@ -60,7 +59,7 @@ class CameraConfig(Section):
     """[[camera]]"""
 
     name: str = option(
-        "What the camera is called in events, topics and file names.", pattern=_NAME, words=_NAME_WORDS, example="front"
+        "What the camera is called in events, topics and file names.", pattern=NAME, words=NAME_WORDS, example="front"
     )
     source: str = option(
         "Where its frames come from: /dev/video0, /dev/v4l/by-id/..., csi://0?width=1280&height=720&fps=30, "
@@ -68,6 +67,8 @@ class CameraConfig(Section):
         example="/dev/video0",
     )
     fps_hz: float | None = option("Frame rate asked of its driver.", None, above=0, high=1000, example=30.0)
+    gap_s: float = option("A longer gap between two frames starts a new segment.", 1.0, low=0.1, high=60)
+    timeout_s: float = option("How long opening it may take, and then its first frame.", 5.0, low=0.1, high=60)
     stale_s: float = option("Without a frame for so long it is lost, and opened anew.", 2.0, low=0.1, high=60)
     reconnect: bool = option("Open it anew when it is lost; without it the run ends.", True)
     password_file: Path | None = option(
@@ -76,13 +77,13 @@ class CameraConfig(Section):
     password_env: str | None = option(
         "Environment variable that holds it.",
         None,
-        pattern=_ENVIRONMENT,
-        words=_ENVIRONMENT_WORDS,
+        pattern=VARIABLE,
+        words=VARIABLE_WORDS,
         example="FRONT_PASSWORD",
     )
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
-        yield from _one_secret(self.password_file, self.password_env)
+        yield from two_secrets("password", self.password_file, self.password_env)
         if has_password(self.source):
             yield "source", "holds a password. Leave it out, and set password_file or password_env"
         elif (self.password_file or self.password_env) and not has_user(self.source):
@@ -137,81 +138,7 @@ class DetectionConfig(Section):
 
 
 @dataclass(frozen=True)
-class LensConfig:
-    """[lens]"""
-
-    black_level: float = option("Mean brightness below which a frame is black, 0 to 255.", 8.0, low=0, high=255)
-    frozen_s: float = option("Identical frames for so long are a frozen camera.", 2.0, above=0, high=600)
-    fault_s: float = option("A fault is reported when it has lasted so long.", 1.0, low=0, high=600)
-
-
-@dataclass(frozen=True)
-class GovernorConfig:
-    """[governor]"""
-
-    latency_s: float = option("Longest time from capture to score.", 0.15, above=0, high=60)
-    temperature_c: float = option("From this temperature on fewer frames are looked at.", 90.0, low=30, high=125)
-    floor_hz: float = option("Never fewer frames a second than these.", 2.0, above=0, high=1000)
-
-
-@dataclass(frozen=True)
-class EventsConfig:
-    """[events]"""
-
-    dir: Path | None = option("Folder of the event store.", None, example="/var/lib/edgevad/events")
-    pre_roll_s: float = option("Seconds of video before an event.", 5.0, low=0, high=60)
-    post_roll_s: float = option("Seconds of video after it.", 5.0, low=0, high=60)
-
-
-@dataclass(frozen=True)
-class DrivesConfig:
-    """[drives]"""
-
-    dir: Path | None = option("Folder of the drive log.", None, example="/var/lib/edgevad/drives")
-
-
-@dataclass(frozen=True)
-class MqttConfig(Section):
-    """[mqtt]"""
-
-    host: str = option("Name or address of the broker.", example="localhost")
-    port: int = option("Its TCP port.", 1883, low=1, high=65535)
-    username: str | None = option("User name at the broker.", None, example="car-17")
-    password_file: Path | None = option("File that holds the password.", None, example="mqtt.password")
-    password_env: str | None = option(
-        "Environment variable that holds it.",
-        None,
-        pattern=_ENVIRONMENT,
-        words=_ENVIRONMENT_WORDS,
-        example="MQTT_PASSWORD",
-    )
-
-    def conflicts(self) -> Iterator[tuple[str, str]]:
-        yield from _one_secret(self.password_file, self.password_env)
-
-
-@dataclass(frozen=True)
-class WebhookConfig(Section):
-    """[[webhook]]"""
-
-    url: str = option(
-        "Address that events are posted to.",
-        pattern=r"https?://\S+",
-        words="http://... or https://...",
-        example="https://example.com/edgevad",
-    )
-
-
-@dataclass(frozen=True)
-class MetricsConfig(Section):
-    """[metrics]"""
-
-    host: str = option("Address it listens at.", "127.0.0.1")
-    port: int = option("TCP port of the metrics page.", 9464, low=1, high=65535)
-
-
-@dataclass(frozen=True)
-class LoggingConfig:
+class LoggingConfig(Section):
     """[logging]"""
 
     level: Literal["debug", "info", "warning", "error"] = option("Least important lines that are written.", "info")
@@ -222,7 +149,7 @@ class LoggingConfig:
 
 
 # By their names in a file, in its order; plugins have a table of their own for each.
-SECTIONS: Mapping[str, type | None] = {
+SECTIONS: Mapping[str, type[Section] | None] = {
     "run": RunSection,
     "camera": CameraConfig,
     "detection": DetectionConfig,
@@ -236,8 +163,3 @@ SECTIONS: Mapping[str, type | None] = {
     "logging": LoggingConfig,
     "plugins": None,
 }
-
-
-def _one_secret(file: Path | None, environment: str | None) -> Iterator[tuple[str, str]]:
-    if file is not None and environment is not None:
-        yield "password_env", "stands beside password_file. Leave one of them out"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from edgevad.sources.frame import Frame, Image
 from edgevad.sources.opening import SourceSpec, open_source
+from edgevad.sources.several import open_sources
 from edgevad.sources.source import Source
 
-__all__ = ["Frame", "Image", "Source", "SourceSpec", "open_source"]
+__all__ = ["Frame", "Image", "Source", "SourceSpec", "open_source", "open_sources"]

@@ -17,6 +17,8 @@ import numpy.typing as npt
 # that sets these variables. FFmpeg's is read when the first video is opened, OpenCV's when cv2 is imported.
 _ASKED_FOR_LOG = "OPENCV_LOG_LEVEL" in os.environ
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# A camera that falls silent keeps its driver busy for so many seconds (OpenCV: 10), and cannot be opened again before.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
 
 import cv2  # noqa: E402
 
@@ -27,7 +29,15 @@ if not _ASKED_FOR_LOG:
     _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     _set_log_level(0)
 
-__all__ = ["BadImageError", "bgr_from", "cv2", "decode_image", "has_gstreamer", "read_image"]
+__all__ = [
+    "BadImageError",
+    "bgr_from",
+    "cv2",
+    "decode_image",
+    "decoding_threads",
+    "has_gstreamer",
+    "read_image",
+]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -81,6 +91,12 @@ def bgr_from(image: npt.NDArray[Any]) -> Image:
     elif image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
     return image
+
+
+def decoding_threads(count: int) -> list[int]:
+    """What makes FFmpeg decode in `count` threads, among the options of a `cv2.VideoCapture`; OpenCV 4.6 has none."""
+    option = getattr(cv2, "CAP_PROP_N_THREADS", None)
+    return [] if option is None else [option, count]
 
 
 def has_gstreamer() -> bool:

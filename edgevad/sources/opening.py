@@ -9,21 +9,19 @@ import glob
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
+from edgevad.sources.address import without_password
+from edgevad.sources.camera import LiveOptions, is_camera_file, live_opener, open_camera
 from edgevad.sources.chain import ChainSource
 from edgevad.sources.listing import Listing, is_image, is_mcap, list_folder, natural_key, sort_out
 from edgevad.sources.members import Members
 from edgevad.sources.source import Source
-
-if TYPE_CHECKING:
-    from edgevad.sources.live import LiveSource
 
 __all__ = ["SourceSpec", "open_source"]
 
@@ -33,7 +31,7 @@ _MEDIA = "images, videos, MCAP files, a Donkeycar tub, or folders of them"
 _CAMERA_OF = "?camera="
 
 
-_LARGEST_CAMERA = 99  # a larger number is rather the name of a file or folder, often a date
+_STALE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class _Options:
     fps_hz: float | None
     gap_s: float
     include_deleted: bool
-    timeout_s: float
+    live: LiveOptions
     camera: str | None = None
 
 
@@ -52,12 +50,18 @@ def open_source(
     gap_s: float = 1.0,
     include_deleted: bool = False,
     timeout_s: float = 5.0,
+    stale_s: float | None = None,
+    reconnect: bool = False,
+    wait: bool = False,
+    name: str | None = None,
 ) -> Source:
     """Open anything frames come from.
 
     `spec` is one of, or a list of recordings among them (see `ChainSource`):
 
-    - "0", "/dev/video0": a camera (above 99 a file or folder of that name comes first);
+    - "0", "/dev/video0", "/dev/v4l/by-id/…": a camera (above 99 a file or folder of that name comes first); with
+      "?width=1280&height=720&fps=30&format=MJPG", or some of these, they are asked of its driver;
+    - "csi://0?width=1280&height=720&fps=30&flip=0": a CSI camera;
     - "rtsp://user:password@host/path", "http://…": a network stream;
     - "v4l2src ! videoconvert ! appsink": a GStreamer pipeline, known by its " ! ";
     - a video file, or an image;
@@ -74,7 +78,13 @@ def open_source(
             (default 20), videos whose container states no rate (default 30). Asked of cameras.
         gap_s: a longer gap between two frames, or three frame periods if that is more, starts a new segment.
         include_deleted: read the records that a tub marks as deleted, too.
-        timeout_s: how long a live source may give no frame before it is called lost.
+        timeout_s: how long opening a live source may take, and then its first frame.
+        stale_s: how long a live source may give no frame before it is called lost; None is 2 with `reconnect`, else
+            `timeout_s`.
+        reconnect: open a live source that is lost again, for as long as it takes, instead of ending in
+            `CameraLostError`. See `LiveSource`.
+        wait: with `reconnect`, wait for a live source that is not there yet, too.
+        name: what to call a live source, in `Frame.source_id` too; None is its address, passwords masked.
 
     Raises:
         OptionError: an option, or an address, that cannot be used.
@@ -82,10 +92,16 @@ def open_source(
         SourceUnreadableError: it holds no frame that can be read; where every single image must be tried to know that,
             the first pass over the source raises it.
     """
-    for name, value in (("fps_hz", fps_hz), ("gap_s", gap_s), ("timeout_s", timeout_s)):
+    limits = {"fps_hz": fps_hz, "gap_s": gap_s, "timeout_s": timeout_s, "stale_s": stale_s}
+    for option, value in limits.items():
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise OptionError(f"{name} is {value}", expected="a number above 0")
-    options = _Options(fps_hz, gap_s, include_deleted, timeout_s)
+            raise OptionError(f"{option} is {value}", expected="a number above 0")
+    if wait and not reconnect:
+        raise OptionError("wait is set and reconnect is not", fix="Set both, or neither")
+    if stale_s is None:
+        stale_s = _STALE_S if reconnect else timeout_s
+    live = LiveOptions(fps_hz, gap_s, timeout_s, stale_s, reconnect, wait, name)
+    options = _Options(fps_hz, gap_s, include_deleted, live)
     if isinstance(spec, (str, os.PathLike)):
         return _open_one(os.fspath(spec), options, is_path=isinstance(spec, os.PathLike))
     return _open_list([(os.fspath(item), isinstance(item, os.PathLike)) for item in spec], options)
@@ -94,8 +110,8 @@ def open_source(
 def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
     if not text.strip():
         raise OptionError("the source is empty", expected="a file, folder, glob, camera or stream")
-    if not is_path and (live := _live_opener(text, options)) is not None:
-        return live()
+    if not is_path and (open_live := live_opener(text, options.live)) is not None:
+        return open_live()
     path = Path(text).expanduser()
     mode = _mode_of(path)
     if mode is None and _CAMERA_OF in text:
@@ -104,52 +120,17 @@ def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
     if mode is None:
         if glob.has_magic(text):
             return _open_glob(str(path), options)
-        if text.startswith("/dev/video"):
+        if is_camera_file(text):
             mode = stat.S_IFCHR
         else:
             raise SourceNotFoundError("no such file or folder", where=text)
     if stat.S_ISCHR(mode):
-        from edgevad.sources.camera import open_camera
-
-        return open_camera(path, fps_hz=options.fps_hz, gap_s=options.gap_s, timeout_s=options.timeout_s)
+        return open_camera(str(path), options.live)
     if stat.S_ISDIR(mode):
         return _open_folder(path, options)
     if stat.S_ISREG(mode):
         return _open_file(path, options)
     raise SourceUnreadableError("neither a file, a folder nor a camera", where=text)
-
-
-def _live_opener(text: str, options: _Options) -> Callable[[], LiveSource] | None:
-    """How to open `text` if it is a camera index, a stream or a pipeline."""
-    is_index = text.isascii() and text.isdigit() and len(text) < 10
-    is_pipeline, is_stream = " ! " in text, "://" in text
-    if not (is_index or is_pipeline or is_stream):
-        return None
-    from edgevad.sources.camera import open_pipeline, open_stream
-
-    gap_s, timeout_s = options.gap_s, options.timeout_s
-    if is_index:
-        is_name = os.path.lexists(text)
-        if is_name and int(text) > _LARGEST_CAMERA:
-            return None
-        return lambda: _open_camera_index(text, options, is_name=is_name)
-    if is_pipeline:
-        return lambda: open_pipeline(text, gap_s=gap_s, timeout_s=timeout_s)
-    return lambda: open_stream(text, gap_s=gap_s, timeout_s=timeout_s)
-
-
-def _open_camera_index(index: str, options: _Options, *, is_name: bool) -> LiveSource:
-    """`is_name`: there is a file or folder called `index`, too, which may have been meant."""
-    from edgevad.sources.camera import open_camera
-
-    try:
-        return open_camera(int(index), fps_hz=options.fps_hz, gap_s=options.gap_s, timeout_s=options.timeout_s)
-    except SourceError as error:
-        if not is_name:
-            raise
-        advice = f"For the file or folder of that name write ./{index}"
-        fix = f"{error.fix}. {advice}" if error.fix else advice
-        raise type(error)(error.what, where=error.where, expected=error.expected, fix=fix) from None
 
 
 def _mode_of(path: Path) -> int | None:
@@ -239,10 +220,8 @@ def _open_list(items: Sequence[tuple[str, bool]], options: _Options) -> Source:
             members += _image_sequences(sort_out(Path(text).expanduser() for text, _ in group).images, options)
             continue
         for text, is_path in group:
-            if (not is_path and _live_opener(text, options) is not None) or text.startswith("/dev/video"):
+            if (not is_path and live_opener(text, options.live) is not None) or is_camera_file(text):
                 fix = f"For the file or folder of that name write ./{text}" if os.path.lexists(text) else None
-                from edgevad.sources.camera import without_password
-
                 shown = without_password(text)
                 raise SourceError("a live source never ends, so it cannot be one of several", where=shown, fix=fix)
             members.append(_open_one(text, options, is_path=is_path))

@@ -176,6 +176,12 @@ class SegmentCounter:
         self._last_ns = timestamp_ns
         return self._segment
 
+    def cut(self) -> None:
+        """Let the next frame start a new segment, whenever it was taken."""
+        if self._last_ns is not None:
+            self._segment += 1
+            self._last_ns = None
+
     def _is_gap(self, step_ns: int) -> bool:
         if step_ns <= 0 or not self._follow:
             return not 0 <= step_ns <= self._gap_ns

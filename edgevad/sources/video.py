@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from edgevad.errors import SourceUnreadableError
 from edgevad.sources.frame import Frame
-from edgevad.sources.opencv import bgr_from, cv2
+from edgevad.sources.opencv import bgr_from, cv2, decoding_threads
 from edgevad.sources.source import SegmentCounter, Source
 
 __all__ = ["DEFAULT_VIDEO_FPS_HZ", "VideoSource"]
@@ -61,7 +61,7 @@ class VideoSource(Source):
             raise SourceUnreadableError("its name is not valid UTF-8", where=self._path, fix="Rename it") from None
         known = cv2.videoio_registry.getBackends()
         if cv2.CAP_FFMPEG in known:
-            options = [cv2.CAP_PROP_N_THREADS, 1] if self._is_small else []
+            options = decoding_threads(1) if self._is_small else []
             capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, options)
         else:
             capture = cv2.VideoCapture(str(self._path), cv2.CAP_ANY)

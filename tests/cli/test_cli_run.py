@@ -124,9 +124,14 @@ def test_several_sources_are_one_run(run, tiny_bundle: Path, tiny_video: Path) -
     assert [event["segment"] for event in summary["events"]] == [0, 1]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--camera", "0", "--source", "x.mp4")])
-def test_exactly_one_kind_of_source_is_needed(run, arguments: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
-    refused(run(*arguments), "exactly one of --camera and --source is needed")
+def test_a_source_is_needed(run) -> None:  # type: ignore[no-untyped-def]
+    refused(run(), "nothing to score is named")
+
+
+def test_cameras_and_recordings_do_not_go_together(run, tiny_bundle: Path, tiny_video: Path) -> None:  # type: ignore[no-untyped-def]
+    both = ("--camera", 63, "--source", tiny_video, "--bundle", tiny_bundle)
+    refused(run(*both), "a camera never ends, and a recording beside it does")
+    refused(run("--camera", 63, "--camera", 63, "--bundle", tiny_bundle), "is named twice")
 
 
 def test_bad_input_is_one_line_each(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from edgevad.errors import OutputError, SinkError
 from edgevad.events import Event, Incident, RunInfo, Sink
-from edgevad.events.dispatch import Dispatcher, Limits
+from edgevad.events.dispatch import Dispatcher, Limits, SinkCounters
 from edgevad.events.health import Health
 from edgevad.runtime.pipeline import Result
 from edgevad.runtime.session import RunSummary
@@ -353,6 +354,57 @@ def test_a_sink_that_hangs_on_its_way_out_does_not_keep_the_new_one_waiting_for_
         dispatcher.replace([comes])
         until(lambda: comes.told == ["start"])
         goes.gate.set()
+
+
+def test_counters_are_exact_at_any_moment_whatever_sinks_do() -> None:
+    chance = random.Random(0)
+
+    class Moody(Recording):
+        def _take(self, what: Any) -> None:
+            if chance.random() < 0.02:
+                time.sleep(0.005)
+            if chance.random() < 0.2:
+                raise SinkError("no mood")
+            super()._take(what)
+
+    sinks, wrong = [Moody(name) for name in "abc"], list[SinkCounters]()
+    with dispatching(*sinks, limits=Limits(results=3, notes=5)) as dispatcher:
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.is_set():
+                for counters in dispatcher.counters().values():
+                    for queue in (counters.results, counters.notes):
+                        # Bounded: what is in the queue, and one in the sink's hands.
+                        if queue.given != queue.handled + queue.dropped + queue.waiting or not 0 <= queue.waiting <= 6:
+                            wrong.append(counters)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        for k in range(3000):
+            dispatcher.push(result(k))
+            if k % 7 == 0:
+                dispatcher.event(event(k))
+        until(lambda: not any(one.results.waiting or one.notes.waiting for one in dispatcher.counters().values()))
+        over.set()
+        watcher.join()
+        assert not wrong
+        for sink, counters in zip(sinks, dispatcher.counters().values(), strict=True):
+            assert (counters.results.given, counters.notes.given) == (3000, 429)
+            taken = [what for what in sink.told if isinstance(what, int)]
+            assert taken == sorted(set(taken))
+            assert len(sink.told) - 1 == counters.results.handled + counters.notes.handled - counters.failures
+
+
+def test_a_plug_in_that_tries_to_end_the_program_is_a_failing_sink() -> None:
+    sink, told = Recording(), list[Incident]()
+    sink.fail = SystemExit(1)  # type: ignore[assignment]
+    with dispatching(sink, told=told) as dispatcher:
+        dispatcher.push(result(0))
+        until(lambda: told)
+        sink.fail = None
+        dispatcher.push(result(1))
+        until(lambda: sink.told == ["start", 1])
 
 
 def test_sinks_of_the_same_name_are_told_apart() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -23,3 +25,12 @@ def test_extremes_are_counted_and_nothing_is_zero() -> None:
         histogram.push(value)
     assert histogram.percentile_s(50) <= 1.1e-6
     assert histogram.max_s == 1e6
+
+
+def test_what_lies_below_a_bound_is_counted_within_a_bin() -> None:
+    histogram = LatencyHistogram()
+    for value in (0.004, 0.009, 0.02, 0.02, 0.3, 1e6):
+        histogram.push(value)
+    assert histogram.counts_up_to([0.0, 0.005, 0.01, 0.05, 1.0, math.inf]) == [0, 1, 2, 4, 5, 6]
+    assert histogram.count == 6
+    assert histogram.total_s == pytest.approx(1e6 + 0.353)

@@ -22,6 +22,7 @@ from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.runtime.window import SlidingWindow, WindowSpec
 from edgevad.sources import Frame, Source
+from edgevad.sources.capture import Capture
 from edgevad.sources.live import LiveSource
 
 
@@ -372,18 +373,16 @@ def test_frames_that_change_size_are_scored_all_the_same(scorer: Scorer) -> None
     assert [result.state for result in Pipeline(scorer, ListSource(frames))] == ["normal"] * 6
 
 
-class SteadyCapture:
+class SteadyCapture(Capture):
     """A camera of 200 Hz."""
 
     def read(self) -> tuple[bool, np.ndarray]:
         time.sleep(0.005)
         return True, np.full((48, 64, 3), 102, np.uint8)
 
-    def release(self) -> None: ...
-
 
 def test_a_camera_gives_its_newest_frame_to_a_slow_consumer(scorer: Scorer) -> None:
-    source = LiveSource(SteadyCapture(), name="camera", kind="camera")
+    source = LiveSource(SteadyCapture, name="camera", kind="camera")
     ages_s = []
     with Pipeline(scorer, source) as pipeline:
         for count, result in enumerate(pipeline):

@@ -7,13 +7,28 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgevad.drives.policy import LogPolicy
+from edgevad.drives.policy import Retention as DriveRetention
 from edgevad.errors import ConfigError
+from edgevad.events.metrics import MetricsSettings
+from edgevad.events.mqtt import MqttSettings
+from edgevad.events.recorder_spec import RecorderSpec
+from edgevad.events.retention import Retention as EventRetention
+from edgevad.events.webhook import WebhookSettings
+from edgevad.runtime.governor import GovernorSpec
+from edgevad.runtime.lens import LensSpec
 from edgevad.service.config import check_config, load_config
 from edgevad.service.example import example_config
+from edgevad.service.keeping import DrivesConfig, EventsConfig
+from edgevad.service.options import Section
+from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.sections import SECTIONS
+from edgevad.service.watching import GovernorConfig, LensConfig
+from edgevad.targets import load_target
 
 MINIMAL = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
 
@@ -52,12 +67,19 @@ def test_the_example_loads_and_has_every_key(tmp_path: Path) -> None:
             assert re.search(rf"^#?{entry.name} = ", part, re.MULTILINE), (name, entry.name)
 
 
+def test_the_documentation_shows_this_very_example() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
+    assert page.split("```toml\n")[1].split("```\n")[0] == example_config()
+
+
 def test_everything_that_the_example_offers_is_taken(tmp_path: Path) -> None:
     """With every setting switched on, only those are refused that exclude each other."""
     text = re.sub(r"^#(?=[\w\[])", "", example_config(), flags=re.MULTILINE)
-    for key in ("password_env", "secret_env", "token_env", "alarms_per_hour"):
+    for key in ("password_env", "secret_env", "alarms_per_hour"):
         text = re.sub(rf"^{key} = .*\n", "", text, flags=re.MULTILINE)
-    text = text.replace('source = "/dev/video0"', 'source = "rtsp://user@camera/front"')
+    text = text.replace("tls = false", "tls = true").replace(
+        'source = "/dev/video0"', 'source = "rtsp://user@camera/front"'
+    )
     config = load_config(write(tmp_path, text))
     off = [entry.name for entry in dataclasses.fields(config) if not getattr(config, entry.name)]
     assert off == []
@@ -172,6 +194,41 @@ def test_the_hysteresis_is_what_the_file_says(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL + "[detection]\ncool_down_s = 5\nexit_ratio = 0.5\n"))
     spec = config.detection.hysteresis(4.0)
     assert (spec.threshold, spec.exit_level, spec.cool_down_s, spec.warm_up_s) == (4.0, 2.0, 5.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("section", "cls", "more"),
+    [
+        (LensConfig, LensSpec, {}),
+        (GovernorConfig, GovernorSpec, {}),
+        (EventsConfig, RecorderSpec, {}),
+        (EventsConfig, EventRetention, {}),
+        (DrivesConfig, LogPolicy, {}),
+        (DrivesConfig, DriveRetention, {}),
+        (MqttConfig, MqttSettings, {"host": "h"}),
+        (WebhookConfig, WebhookSettings, {"url": "https://h/"}),
+        (MetricsConfig, MetricsSettings, {"token_file": Path("t")}),
+    ],
+)
+def test_defaults_here_are_those_of_the_classes_that_are_built(
+    section: type[Section], cls: type[Any], more: dict[str, Any]
+) -> None:
+    """A default stands in two places, for nothing heavy is imported here: they must not drift apart."""
+    assert section(**more).build(cls) == cls(**more)
+    here = {entry.name for entry in dataclasses.fields(section)}
+    there = {entry.name for entry in dataclasses.fields(cls)} - {"retention", "password", "secret"}
+    assert there <= here
+
+
+def test_zero_is_no_limit(tmp_path: Path) -> None:
+    text = MINIMAL + "[governor]\nlatency_budget_ms = 0\ntemperature_limit_c = 70\nsteps_hz = [9, 3]\n"
+    config = load_config(write(tmp_path, text))
+    assert config.governor is not None
+    spec = config.governor.spec(load_target("jetson-orin-nano"))
+    assert (spec.latency_budget_ms, spec.temperature_limit_c, spec.steps_hz) == (None, 70.0, (9.0, 3.0))
+    config = load_config(write(tmp_path, MINIMAL + "[governor]\n"))
+    assert config.governor is not None
+    assert config.governor.spec(load_target("jetson-orin-nano")).latency_budget_ms == 33.0
 
 
 def test_nothing_heavy_is_imported_for_a_check() -> None:

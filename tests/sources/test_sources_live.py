@@ -13,13 +13,13 @@ from recordings import gray_image
 
 from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
 from edgevad.sources import Frame, Image, open_source
-from edgevad.sources.camera import open_pipeline, open_stream
+from edgevad.sources.capture import Capture
 from edgevad.sources.live import LiveSource
 from edgevad.sources.opencv import has_gstreamer
 
 
-class FakeCamera:
-    """Gives `frames` frames, each when the test says so, and then none."""
+class FakeCamera(Capture):
+    """Gives `frames` frames, each when the test says so, and then none; calling it opens it."""
 
     def __init__(self, frames: int, error: Exception | None = None) -> None:
         self.turns = threading.Semaphore(0)
@@ -27,8 +27,11 @@ class FakeCamera:
         self._left = frames
         self._error = error
 
+    def __call__(self) -> FakeCamera:
+        return self
+
     def read(self) -> tuple[bool, Image | None]:
-        if not self.turns.acquire(timeout=0.01):
+        if not self.turns.acquire(timeout=0.1):  # a driver's own time limit
             return False, None
         if self._left == 0:
             if self._error is not None:
@@ -41,14 +44,14 @@ class FakeCamera:
         self.released += 1
 
 
-def open_fake(camera: FakeCamera, timeout_s: float = 0.3) -> LiveSource:
+def open_fake(camera: FakeCamera, timeout_s: float = 0.3, stale_s: float | None = None) -> LiveSource:
     camera.turns.release()
-    return LiveSource(camera, name="fake", kind="camera", timeout_s=timeout_s)
+    return LiveSource(camera, name="fake", kind="camera", timeout_s=timeout_s, stale_s=stale_s or timeout_s)
 
 
 def wait_for_capture(source: LiveSource, frames: int) -> None:
     end_s = time.monotonic() + 5
-    while source._captured < frames:
+    while source.captured < frames:
         assert time.monotonic() < end_s
         time.sleep(0.001)
 
@@ -110,7 +113,7 @@ def test_gaps_are_told_from_a_slow_camera(
     camera = FakeCamera(frames=len(times_s))
     # By the frames given so far, for the clock is read after vain attempts, too.
     monkeypatch.setattr(
-        "edgevad.sources.live.time.time_ns", lambda: round(times_s[-1 - min(camera._left, len(times_s) - 1)] * 1e9)
+        "edgevad.sources.grabber.time.time_ns", lambda: round(times_s[-1 - min(camera._left, len(times_s) - 1)] * 1e9)
     )
     with open_fake(camera) as source:
         source.fps_hint_hz = fps_hint_hz
@@ -206,16 +209,16 @@ def test_a_device_that_is_no_camera_is_one_clear_error() -> None:
         open_source("/dev/null")
 
 
-@pytest.mark.parametrize("url", ["rtsp://user:p@ss@127.0.0.1:1/stream", "http://user:p@ss@127.0.0.1:1/stream"])
-def test_a_stream_nobody_sends_is_one_clear_error_without_the_password(url: str) -> None:
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_stream_nobody_sends_is_one_clear_error_without_the_password(scheme: str) -> None:
     with pytest.raises(SourceNotFoundError, match="no video stream could be opened") as error:
-        open_stream(url, timeout_s=1)
+        open_source(f"{scheme}://user:p@ss@127.0.0.1:1/stream", timeout_s=1)
     assert "***@127.0.0.1" in str(error.value)
     assert "ss@" not in str(error.value)
 
 
 def test_an_unknown_kind_of_address_is_one_clear_error() -> None:
-    with pytest.raises(OptionError, match=r"gopher:// are not supported; expected one of http, .*rtsp"):
+    with pytest.raises(OptionError, match=r"gopher:// are not supported; expected csi or one of http, .*rtsp"):
         open_source("gopher://host/stream")
 
 
@@ -240,13 +243,15 @@ def test_a_pipeline_is_handed_to_gstreamer(monkeypatch: pytest.MonkeyPatch) -> N
         def get(self, _: int) -> float:
             return 30.0
 
-    monkeypatch.setattr("edgevad.sources.camera.has_gstreamer", lambda: True)
+    monkeypatch.setattr("edgevad.sources.gstreamer.has_gstreamer", lambda: True)
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    with open_pipeline("rtspsrc location=rtsp://me:secret@cam/1 ! decodebin", timeout_s=1) as source:
+    with open_source("rtspsrc location=rtsp://me:secret@cam/1 user-pw=secret ! decodebin", timeout_s=1) as source:
         assert (source.kind, source.fps_hint_hz) == ("pipeline", 30.0)
         assert "secret" not in source.name
         next(iter(source))
     ((pipeline, api),) = opened
     assert api == cv2.CAP_GSTREAMER
-    assert str(pipeline).startswith("rtspsrc location=rtsp://me:secret@cam/1 ! decodebin ! videoconvert ! ")
+    assert str(pipeline).startswith(
+        "rtspsrc location=rtsp://me:secret@cam/1 user-pw=secret ! decodebin ! videoconvert ! "
+    )
     assert " ! appsink " in str(pipeline)

@@ -1,0 +1,298 @@
+"""What happened, for good: a folder with an SQLite file of events and incidents, and their pictures and clips.
+
+events.db            rows (database.py)
+media/2026-11-24/    clips, thumbnails, heatmaps, by the day on which they were stored (UTC)
+writer.lock          held by the one process that records; readers need no lock
+set-aside-…/         a store that could not be used, whole, where a new one was started in its place
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from edgevad._files import output_errors, writable_directory
+from edgevad.bundle.home import home_directory
+from edgevad.errors import StoreError
+from edgevad.events.database import DATABASE_NAME, DamagedStoreError, open_database, store_errors, transaction
+from edgevad.events.run_info import RunInfo
+from edgevad.events.stored import StoredEvent
+
+__all__ = ["MEDIA_NAME", "EventFilter", "EventStore", "default_store_directory"]
+
+MEDIA_NAME = "media"
+LOCK_NAME = "writer.lock"
+
+_COLUMNS = tuple(field.name for field in fields(StoredEvent) if field.name not in ("run", "number"))
+# What only people, or the first writing, decide.
+_FIXED = frozenset({"id", "stored_ns", "kept"})
+_RUN_COLUMNS = tuple(field.name for field in fields(RunInfo))
+_INSERT_RUN = f"INSERT OR IGNORE INTO runs ({', '.join(_RUN_COLUMNS)}) VALUES ({', '.join('?' * len(_RUN_COLUMNS))})"
+# Not in one statement: an INSERT that comes to be an UPDATE uses up a number all the same.
+_CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
+_UPDATE = f"UPDATE events SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE run_id = ? AND id = ?"
+_INSERT = f"INSERT INTO events (run_id, {', '.join(_COLUMNS)}) VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})"
+_SELECT = (
+    f"SELECT events.number, {', '.join(f'events.{name}' for name in _COLUMNS)}, "
+    + ", ".join(f"runs.{name} AS run_{name}" for name in _RUN_COLUMNS)
+    + " FROM events JOIN runs USING (run_id)"
+)
+
+
+def default_store_directory() -> Path:
+    """`events` in edgevad's home.
+
+    Raises:
+        OptionError: there is no home folder.
+    """
+    return home_directory() / "events"
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which rows are meant; None leaves a condition out, and all that are given must hold.
+
+    Attributes:
+        since_ns, until_ns: `stored_ns` from, and before; Unix time.
+        camera, kind, run_id: exactly these.
+        numbers: any of these.
+        last: of what is left only the latest so many.
+    """
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    camera: str | None = None
+    kind: str | None = None
+    run_id: str | None = None
+    numbers: tuple[int, ...] | None = None
+    last: int | None = None
+
+    def to_sql(self) -> tuple[str, list[Any]]:
+        """Conditions, order and limit of a query, newest first, and its values."""
+        named = {
+            "events.stored_ns >= ?": self.since_ns,
+            "events.stored_ns < ?": self.until_ns,
+            "events.camera = ?": self.camera,
+            "events.kind = ?": self.kind,
+            "events.run_id = ?": self.run_id,
+        }
+        given = {text: value for text, value in named.items() if value is not None}
+        conditions, values = list(given), list(given.values())
+        if self.numbers is not None:
+            # As one value: SQLite takes no more than a thousand.
+            conditions.append("events.number IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(self.numbers))
+        text = (" WHERE " + " AND ".join(conditions) if conditions else "") + " ORDER BY events.number DESC"
+        if self.last is not None:
+            text, values = text + " LIMIT ?", [*values, self.last]
+        return text, values
+
+
+class EventStore:
+    """Open with `EventStore.open`; a context manager. One process writes, as many as like read at the same time.
+
+    Attributes:
+        directory: its folder.
+        set_aside: where the store went that could not be used, when a new one was started in its place, else None.
+        set_aside_why: what was wrong with that one.
+    """
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection) -> None:
+        self.directory = directory
+        self.path = directory / DATABASE_NAME
+        self.set_aside: Path | None = None
+        self.set_aside_why = ""
+        self._connection = connection
+        self._lock: IO[bytes] | None = None
+
+    @classmethod
+    def open(
+        cls, directory: str | PathLike[str] | None = None, *, create: bool = False, mend: bool = False
+    ) -> EventStore:
+        """The store in `directory`, by default in edgevad's home.
+
+        Args:
+            create: make one where there is none, and look through one that there is for damage.
+            mend: where it cannot be used (broken, another program's, a newer edgevad's), move it aside with its media,
+                nothing deleted, and start a new one: a device must go on recording. Only with `create`, by who holds
+                the writer's lock.
+
+        Raises:
+            StoreError: there is none, or it cannot be used.
+            OutputError: it cannot be created.
+        """
+        folder = default_store_directory() if directory is None else Path(directory)
+        try:
+            return cls(folder, open_database(folder / DATABASE_NAME, create=create))
+        except DamagedStoreError as error:
+            if not (mend and create):
+                raise
+            aside = _set_aside(folder)
+            store = cls(folder, open_database(folder / DATABASE_NAME, create=True))
+            store.set_aside, store.set_aside_why = aside, str(error)
+            return store
+
+    @classmethod
+    def open_to_record(cls, directory: str | PathLike[str] | None = None) -> EventStore:
+        """The store for the one process that writes to it, made or mended where need be.
+
+        Raises:
+            StoreError: another process records into it.
+            OutputError: it cannot be written.
+        """
+        folder = writable_directory(default_store_directory() if directory is None else Path(directory))
+        lock = _locked(folder)
+        try:
+            store = cls.open(folder, create=True, mend=True)
+        except BaseException:
+            lock.close()
+            raise
+        store._lock = lock
+        return store
+
+    def write(self, rows: Iterable[StoredEvent]) -> None:
+        """Store rows, or bring those of the same run and id up to date; all or none. On the disk when it returns.
+
+        `kept` and `stored_ns` of a row that is there stay.
+
+        Raises:
+            OutputError: the disk is full or refuses.
+            StoreError: the store is locked or damaged.
+        """
+        found = list(rows)
+        runs = {row.run.run_id: row.run for row in found}
+        with transaction(self._connection, self.path):
+            self._connection.executemany(_INSERT_RUN, map(_run_values, runs.values()))
+            for row in found:
+                changing = [getattr(row, name) for name in _CHANGING]
+                if not self._connection.execute(_UPDATE, [*changing, row.run.run_id, row.id]).rowcount:
+                    every = [getattr(row, name) for name in _COLUMNS]
+                    self._connection.execute(_INSERT, [row.run.run_id, *every])
+
+    def events(self, chosen: EventFilter | None = None) -> list[StoredEvent]:
+        """The rows that `chosen` means, all without it, in the order in which they began.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        text, values = (chosen or EventFilter()).to_sql()
+        with store_errors(self.path):
+            return [_event_from(row) for row in self._connection.execute(_SELECT + text, values)][::-1]
+
+    def event(self, number: int) -> StoredEvent:
+        """Raises StoreError where there is no such row."""
+        found = self.events(EventFilter(numbers=(number,)))
+        if not found:
+            raise StoreError(f"there is no event {number}", where=self.directory, fix="See edgevad events list")
+        return found[0]
+
+    def find(self, name: str) -> StoredEvent:
+        """By its number, or by RUN/ID as messages name it.
+
+        Raises:
+            StoreError: there is no such row.
+        """
+        if name.isascii() and name.isdigit():
+            return self.event(int(name[:18]))
+        run_id, _, event_id = name.partition("/")
+        with store_errors(self.path):
+            query = _SELECT + " WHERE events.run_id = ? AND events.id = ?"
+            row = self._connection.execute(query, (run_id, event_id)).fetchone()
+        if row is None:
+            raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
+        return _event_from(row)
+
+    def keep(self, numbers: Sequence[int], *, kept: bool = True) -> None:
+        """Never delete these rows and their media; `kept` False takes that back.
+
+        Raises:
+            StoreError: one of them is not there; nothing is changed then.
+        """
+        with transaction(self._connection, self.path):
+            for number in numbers:
+                query = "UPDATE events SET kept = ? WHERE number = ?"
+                if not self._connection.execute(query, (kept, number)).rowcount:
+                    raise StoreError(f"there is no event {number}", where=self.directory, fix="See edgevad events list")
+
+    def forget_media(self, numbers: Iterable[int]) -> None:
+        """These rows have no clip and no pictures any more."""
+        nothing = "clip = NULL, clip_start_ns = NULL, clip_end_ns = NULL, thumbnail = NULL, heatmap = NULL"
+        with transaction(self._connection, self.path):
+            self._connection.executemany(
+                f"UPDATE events SET {nothing} WHERE number = ?", ((number,) for number in numbers)
+            )
+
+    def delete_rows(self, before_ns: int) -> int:
+        """Delete rows stored before then that are over, have no media and are not kept, and runs without rows."""
+        with transaction(self._connection, self.path):
+            deleted = self._connection.execute(
+                "DELETE FROM events WHERE stored_ns < ? AND kept = 0 AND end_ns IS NOT NULL "
+                "AND clip IS NULL AND thumbnail IS NULL AND heatmap IS NULL",
+                (before_ns,),
+            ).rowcount
+            self._connection.execute(
+                "DELETE FROM runs WHERE started_ns < ? AND run_id NOT IN (SELECT run_id FROM events)", (before_ns,)
+            )
+        return deleted
+
+    def close(self) -> None:
+        """May be called twice."""
+        with store_errors(self.path):
+            self._connection.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> EventStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _run_values(run: RunInfo) -> list[Any]:
+    return [json.dumps(run.sources) if name == "sources" else getattr(run, name) for name in _RUN_COLUMNS]
+
+
+def _event_from(row: sqlite3.Row) -> StoredEvent:
+    run = {name: row[f"run_{name}"] for name in _RUN_COLUMNS}
+    run.update(sources=tuple(json.loads(run["sources"])), is_live=bool(run["is_live"]))
+    values = {name: row[name] for name in _COLUMNS}
+    values.update(interrupted=bool(values["interrupted"]), kept=bool(values["kept"]))
+    return StoredEvent(run=RunInfo(**run), number=row["number"], **values)
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """The writer's lock, which the system takes back when this process ends, however it ends."""
+    path = folder / LOCK_NAME
+    with output_errors(path):
+        lock = path.open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise StoreError("another edgevad records into this store", where=folder, fix="Name another folder") from error
+    return lock
+
+
+def _set_aside(folder: Path) -> Path:
+    """Move a store with its media into a folder of its own beside the new one."""
+    name = time.strftime("set-aside-%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = next(path for k in range(1000) if not (path := folder / f"{name}{f'-{k}' if k else ''}").exists())
+    with output_errors(aside):
+        aside.mkdir()
+        for part in (MEDIA_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm", DATABASE_NAME):
+            if (folder / part).exists():
+                os.replace(folder / part, aside / part)  # noqa: PTH105 - a folder, too
+    return aside

@@ -1,0 +1,245 @@
+"""Putting the service on a machine, or into an image of one, asking how it is, and taking it off again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgevad._files import atomic_file, output_errors
+from edgevad.errors import ConfigError, OptionError, ServiceError
+from edgevad.service.config import load_config
+from edgevad.service.unit import UNIT_NAME, WANTED_GROUPS, UnitSpec, sysusers_text, unit_spec, unit_text
+
+__all__ = ["Installation", "ServiceState", "own_command", "plan_installation", "service_state", "uninstall"]
+
+_UNIT = Path("etc/systemd/system") / UNIT_NAME
+_SYSUSERS = Path("etc/sysusers.d/edgevad.conf")
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+_COMMAND_S = 60.0
+_PROPERTIES = (
+    "LoadState",
+    "UnitFileState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "StatusText",
+    "MainPID",
+    "NRestarts",
+    "ActiveEnterTimestamp",
+    "WatchdogTimestamp",
+    "MemoryCurrent",
+)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What `install` does, so that it can be looked at before.
+
+    Attributes:
+        root: where the system lies: "/", or the folder of an image.
+        files: what is written, by path.
+        commands: what is run afterwards, in this order.
+    """
+
+    root: Path
+    files: dict[Path, str]
+    commands: tuple[tuple[str, ...], ...]
+
+    def carry_out(self) -> None:
+        """Raises ServiceError or OutputError; files are whole or not there."""
+        if self.root == Path("/"):
+            _need_root("install")
+        for path, text in self.files.items():
+            with atomic_file(path, "w") as stream:
+                stream.write(text)
+            with output_errors(path):
+                path.chmod(0o644)  # systemd warns of others
+        for command in self.commands:
+            _call(command)
+
+
+def own_command() -> tuple[str, ...]:
+    """What starts this very edgevad: the script beside its interpreter, else the interpreter with `-m edgevad`."""
+    script = Path(sys.executable).parent / "edgevad"
+    return (str(script),) if os.access(script, os.X_OK) else (sys.executable, "-m", "edgevad")
+
+
+def plan_installation(
+    config: Path,
+    *,
+    root: Path = Path("/"),
+    command: tuple[str, ...] | None = None,
+    start: bool = True,
+    all_devices: bool = False,
+    memory_max: str = "",
+) -> Installation:
+    """Check everything that can be checked, and say what is to be done. Nothing is written.
+
+    `config` is a path on the machine itself: within `root` where that is an image.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        OptionError: `memory_max` is no size.
+        ServiceError: the service's user could not reach the program or the configuration.
+    """
+    if memory_max and re.fullmatch(r"[1-9][0-9]*[KMGT]?", memory_max) is None:
+        raise OptionError(f"a memory limit of {memory_max[:40]!r}", expected="bytes, such as 1500M or 2G")
+    is_image = root != Path("/")
+    found = _within(root, config.absolute()) if is_image else config.absolute()
+    if not found.exists():
+        raise ConfigError(
+            "there is no such file", where=found, fix=f"Make one and edit it: edgevad config example > {found.name}"
+        )
+    program = own_command() if command is None else command
+    # A virtual environment may lie in one place, and the interpreter it uses in another.
+    needed = [Path(program[0]), found, *([Path(sys.executable)] if command is None else [])]
+    spec = unit_spec(
+        replace(load_config(found), path=config.absolute()),
+        program,
+        groups=_groups(root),
+        sees_homes=any(path.resolve().is_relative_to(home) for path in needed for home in _HOMES),
+        all_devices=all_devices,
+        memory_max=memory_max,
+        systemd_version=_systemd_version(),
+    )
+    if not is_image:
+        for path in needed:
+            _check_reach(path)
+    files = {root / _SYSUSERS: sysusers_text(), root / _UNIT: unit_text(spec)}
+    if is_image:
+        # The image makes the user at its first boot.
+        return Installation(root, files, (("systemctl", f"--root={root}", "enable", UNIT_NAME),))
+    commands = [
+        ("systemd-sysusers", f"/{_SYSUSERS}"),
+        ("systemctl", "daemon-reload"),
+        ("systemctl", "enable", UNIT_NAME),
+    ]
+    if start:
+        commands.append(("systemctl", "restart", UNIT_NAME))
+    return Installation(root, files, tuple(commands))
+
+
+def uninstall(root: Path = Path("/")) -> list[Path]:
+    """Stop the service and remove what `install` wrote; data, configuration and user stay. Returns what is gone.
+
+    Raises:
+        ServiceError: it is not installed, or systemd refuses.
+        OutputError: a file cannot be removed.
+    """
+    if root == Path("/"):
+        _need_root("uninstall")
+    unit = root / _UNIT
+    if not unit.exists():
+        raise ServiceError("the service is not installed", where=unit)
+    if root != Path("/"):
+        _call(("systemctl", f"--root={root}", "disable", UNIT_NAME))
+    elif _is_running():
+        _call(("systemctl", "disable", "--now", UNIT_NAME))
+    gone = [path for path in (unit, root / _SYSUSERS) if path.exists()]
+    for path in gone:
+        with output_errors(path):
+            path.unlink()
+    if root == Path("/") and _is_running():
+        _call(("systemctl", "daemon-reload"))
+    return gone
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What systemd says of the service; a figure that it does not tell is empty."""
+
+    properties: dict[str, str]
+
+    @property
+    def is_installed(self) -> bool:
+        return self.properties.get("LoadState") not in (None, "", "not-found")
+
+    @property
+    def is_active(self) -> bool:
+        return self.properties.get("ActiveState") in ("active", "reloading")
+
+
+def service_state() -> ServiceState:
+    """Ask systemd.
+
+    Raises:
+        ServiceError: there is no systemd, it does not run, or it does not answer.
+    """
+    if shutil.which("systemctl") is None:
+        raise ServiceError("there is no systemd on this machine", fix="Run edgevad run --config FILE instead")
+    if not _is_running():
+        raise ServiceError("systemd does not run here (a container?)", fix="Run edgevad run --config FILE instead")
+    output = _call(("systemctl", "show", UNIT_NAME, "--property=" + ",".join(_PROPERTIES)))
+    pairs = (line.partition("=") for line in output.splitlines())
+    return ServiceState({key: value for key, _, value in pairs if key in _PROPERTIES})
+
+
+def _is_running() -> bool:
+    # As sd_booted(3) tells it.
+    return Path("/run/systemd/system").is_dir()
+
+
+def _need_root(what: str) -> None:
+    if os.geteuid() != 0:
+        raise ServiceError(
+            f"only root may {what} the service", fix=f"Run: sudo {Path(sys.argv[0]).name} service {what}"
+        )
+    if not _is_running():
+        raise ServiceError("systemd does not run here", fix="For an image of a system, name its folder with --root")
+
+
+def _call(command: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise ServiceError(f"there is no {command[0]} on this machine", expected="a system with systemd") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServiceError(f"{' '.join(command)}: {error}") from error
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise ServiceError(f"{' '.join(command)}: {said}", fix=f"Look at: journalctl -u {UNIT_NAME} -e")
+    return done.stdout
+
+
+def _within(root: Path, path: Path) -> Path:
+    return path if path.is_relative_to(root.absolute()) else root / path.relative_to("/")
+
+
+def _groups(root: Path) -> tuple[str, ...]:
+    """Those we want that there are: a unit that names another one does not start."""
+    try:
+        lines = (root / "etc/group").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ("video",)
+    there = {line.partition(":")[0] for line in lines}
+    return tuple(name for name in WANTED_GROUPS if name in there) or ("video",)
+
+
+def _systemd_version() -> int:
+    """The installed one's; that of Ubuntu 22.04 (JetPack 6) where it is not known."""
+    try:
+        found = re.match(r"systemd (\d+)", _call(("systemctl", "--version")))
+    except ServiceError:
+        found = None
+    return UnitSpec.systemd_version if found is None else int(found[1])
+
+
+def _check_reach(path: Path) -> None:
+    """Another user can open `path`: every folder on the way lets others through, and the file lets them read."""
+    real = path.resolve()
+    for place in (real, *real.parents):
+        wanted = stat.S_IXOTH if place.is_dir() else stat.S_IROTH
+        with output_errors(place):
+            is_open = bool(place.stat().st_mode & wanted)
+        if not is_open:
+            raise ServiceError(
+                "the service's own user could not read it",
+                where=place if place == real else f"{path} (because of {place})",
+                fix="Put the program under /opt (python3 -m venv /opt/edgevad) and the configuration into /etc/edgevad",
+            )

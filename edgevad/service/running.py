@@ -1,0 +1,230 @@
+"""`edgevad run --config`: everything that a configuration file asks for, put together and kept running."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from os import PathLike
+
+from edgevad.errors import EdgevadError
+from edgevad.events.dispatch import Dispatcher
+from edgevad.events.incident import Incident
+from edgevad.events.sink import Sink
+from edgevad.runtime.governor import Governor, GovernorSpec
+from edgevad.runtime.lens import LensSpec
+from edgevad.runtime.machine_watch import MachineWatch
+from edgevad.runtime.pipeline import Pipeline
+from edgevad.runtime.scorer import Scorer
+from edgevad.runtime.session import RunSummary, run_session
+from edgevad.runtime.threshold import Hysteresis
+from edgevad.runtime.window import WindowSpec
+from edgevad.service.config import RunConfig, load_config
+from edgevad.service.logs import LogSink, configure_logging
+from edgevad.service.meter import RunMeter
+from edgevad.service.notify import Notifier, Watchdog
+from edgevad.service.sections import CameraConfig, DetectionConfig
+from edgevad.service.signals import obeying_signals
+from edgevad.service.sinks import SinkSet
+from edgevad.sources import open_source
+from edgevad.sources.source import Source
+
+__all__ = ["ServiceRun", "calibrated", "run_service"]
+
+_log = logging.getLogger("edgevad.service")
+
+# Of one step of building an engine; systemd is told anew at every step.
+_BUILD_STEP_S = 300.0
+_STATUS_EVERY_S = 10.0
+
+
+def run_service(path: str | PathLike[str], *, max_frames: int | None = None, views: Sequence[Sink] = ()) -> RunSummary:
+    """Run what the configuration at `path` asks for, until SIGTERM or Ctrl-C; SIGHUP loads it anew.
+
+    Cameras that are not there are waited for. `views` are fed as well, in the thread that scores. Call it in the main
+    thread: it takes the signals.
+
+    Raises:
+        ConfigError: the file holds what cannot be used.
+        EdgevadError: the bundle cannot be run, or a sink cannot be made.
+    """
+    config = load_config(path)
+    configure_logging(level=config.logging.level, format=config.logging.format, repeat_s=config.logging.repeat_s)
+    with ServiceRun(config, views=views) as service, obeying_signals(service.stop, service.reload_soon):
+        return service.run(max_frames=max_frames)
+
+
+class ServiceRun:
+    """One configuration, running; a context manager that closes everything it opened.
+
+    Attributes:
+        config: the settings in force.
+        pipeline: what scores.
+    """
+
+    def __init__(self, config: RunConfig, *, views: Sequence[Sink] = (), notifier: Notifier | None = None) -> None:
+        self.config = config
+        self._views = views
+        self._notifier = Notifier() if notifier is None else notifier
+        self._watchdog = Watchdog(self._notifier)
+        self._meter = RunMeter()
+        self._sinks = SinkSet(self._meter.snapshot)
+        self._status_s = 0.0
+        self._reloading = threading.Lock()
+        with ExitStack() as stack:
+            # Before the engine, which may take minutes to build: what the file asks for in vain is told at once.
+            sinks = self._sinks.of(config, first=True)
+            for sink in sinks:
+                stack.callback(sink.abandon)
+            self._scorer = stack.enter_context(self._opened_scorer())
+            scorer = calibrated(self._scorer, config.detection)
+            cameras = [stack.enter_context(open_camera(camera)) for camera in config.cameras]
+            self.pipeline = Pipeline(
+                scorer,
+                cameras,
+                hysteresis=config.detection.hysteresis(scorer.calibration.threshold),
+                lens=None if config.lens is None else config.lens.build(LensSpec),
+                governor=self._governor(),
+                heartbeat=self._beat,
+            )
+            is_lossless = not self.pipeline.is_live
+            self._log_sink = LogSink()
+            self._dispatcher = Dispatcher([self._log_sink, *sinks], lossless=is_lossless, report=self.pipeline.report)
+            self._machine = MachineWatch(on_reading=self.pipeline.machine)
+            self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
+            self._meter.machine = self._machine
+            stack.pop_all()
+        self._stack = ExitStack()
+        self._stack.enter_context(self._scorer)
+        self._stack.callback(self._machine.close)
+        self._stack.enter_context(self._dispatcher)
+        self._stack.enter_context(self.pipeline)
+
+    def __enter__(self) -> ServiceRun:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._notifier.stopping()
+        self._stack.__exit__(*problem)  # type: ignore[arg-type]
+
+    def run(self, *, max_frames: int | None = None) -> RunSummary:
+        """Until `stop`, or for `max_frames`."""
+        self._machine.start()
+        self._notifier.ready(f"waiting for frames of {len(self.config.cameras)} cameras")
+        detection = self.config.detection
+        calibration = self.pipeline.scorer.calibration
+        return run_session(
+            self.pipeline,
+            [self._meter, self._dispatcher, *self._views],
+            sources=[source.name for source in self.pipeline.sources],
+            alarms_per_hour=None if detection.threshold is not None else calibration.alarms_per_hour,
+            device=self.config.run.device,
+            max_frames=max_frames,
+        )
+
+    def stop(self) -> None:
+        """End the run at its next frame. Safe in a signal handler."""
+        self.pipeline.stop()
+
+    def reload_soon(self) -> None:
+        """Load the configuration anew, in a thread of its own, while frames go on. Safe in a signal handler."""
+        threading.Thread(target=self.reload, name="edgevad reload", daemon=True).start()
+
+    def reload(self) -> None:
+        """Load the configuration anew: threshold, window and sinks change between two frames, and none is lost.
+
+        What cannot be loaded is told as an incident, and the settings stay as they were.
+        """
+        with self._reloading:
+            self._notifier.reloading()
+            try:
+                newer = load_config(self.config.path)
+                scorer = calibrated(self._scorer, newer.detection)
+                hysteresis = newer.detection.hysteresis(scorer.calibration.threshold)
+                sinks = self._sinks.of(newer, first=False)
+            except EdgevadError as error:
+                self.pipeline.report(Incident.once("config", "refused", f"the settings stay as they were: {error}"))
+                self._notifier.ready()
+                return
+            swapped = threading.Event()
+            self.pipeline.call(lambda: self._swap(newer, scorer, hysteresis, sinks, swapped))
+            while not (swapped.wait(1.0) or self.pipeline.stopped):
+                pass
+            self._notifier.ready()
+
+    def _swap(
+        self, newer: RunConfig, scorer: Scorer, hysteresis: Hysteresis, sinks: list[Sink], swapped: threading.Event
+    ) -> None:
+        restart = self.config.needs_restart(newer)
+        later = f"; {', '.join(restart)} changed as well, which takes a restart" if restart else ""
+        self.pipeline.apply(scorer.calibration, hysteresis)
+        self._dispatcher.replace([self._log_sink, *sinks])
+        logs = newer.logging
+        configure_logging(level=logs.level, format=logs.format, repeat_s=logs.repeat_s)
+        self.config = newer
+        self.pipeline.report(
+            Incident.once("config", "loaded", f"settings loaded anew: threshold {hysteresis.threshold:.2f}{later}")
+        )
+        swapped.set()
+
+    def _opened_scorer(self) -> Scorer:
+        from edgevad.bundle import active_bundle
+
+        run = self.config.run
+
+        def on_build(step: object, *more: object) -> None:
+            self._notifier.extend_timeout(_BUILD_STEP_S)
+            self._notifier.status("building the engine")
+
+        bundle = active_bundle() if run.bundle is None else run.bundle
+        return Scorer.from_bundle(bundle, backend=run.backend, threads=run.threads, on_build=on_build)
+
+    def _governor(self) -> Governor | None:
+        if self.config.governor is None:
+            return None
+        from edgevad.bundle import Bundle
+        from edgevad.targets import load_target
+
+        try:
+            target = load_target(Bundle.open(self._scorer.path).manifest.target)
+        except EdgevadError:  # a profile of somebody's own that is not on this device
+            return Governor(self.config.governor.build(GovernorSpec))
+        return Governor(self.config.governor.spec(target))
+
+    def _beat(self) -> None:
+        self._meter.beat()
+        self._watchdog.beat()
+        now_s = time.monotonic()
+        if now_s - self._status_s >= _STATUS_EVERY_S:
+            self._status_s = now_s
+            self._notifier.status(self._meter.line())
+
+
+def open_camera(camera: CameraConfig) -> Source:
+    """Raises what `open_source` does, but for a camera that is not there: that is waited for."""
+    return open_source(
+        camera.address(),
+        fps_hz=camera.fps_hz,
+        gap_s=camera.gap_s,
+        timeout_s=camera.timeout_s,
+        stale_s=camera.stale_s,
+        reconnect=camera.reconnect,
+        wait=camera.reconnect,
+        name=camera.name,
+    )
+
+
+def calibrated(scorer: Scorer, detection: DetectionConfig) -> Scorer:
+    """`scorer` with the window, budget or threshold that the section asks for."""
+    window = scorer.calibration.window
+    spec = WindowSpec(
+        window.kind if detection.window is None else detection.window,
+        window.length_s if detection.window_s is None else detection.window_s,
+    )
+    return scorer.recalibrated(
+        window=None if spec == window else spec,
+        alarms_per_hour=detection.alarms_per_hour,
+        threshold=detection.threshold,
+    )

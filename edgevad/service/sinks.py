@@ -1,0 +1,167 @@
+"""The sinks that a configuration asks for, kept through reloads as long as their section stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevad.bundle.home import home_directory
+from edgevad.events.event import Event
+from edgevad.events.incident import Incident
+from edgevad.events.run_info import RunInfo
+from edgevad.events.sink import Sink
+from edgevad.service.config import RunConfig
+from edgevad.service.keeping import DrivesConfig, EventsConfig
+from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
+
+if TYPE_CHECKING:
+    from edgevad.events.counters import RunSnapshot
+    from edgevad.runtime.pipeline import Result
+    from edgevad.runtime.session import RunSummary
+
+__all__ = ["Deferred", "SinkSet", "drive_log", "recorder"]
+
+Snapshot = Callable[[], "RunSnapshot"]
+
+
+class Deferred(Sink):
+    """A sink that is made when it is started.
+
+    Two sinks must not write to one folder, and the one that goes has it until it has written everything: `Dispatcher`
+    starts the new one only then.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Sink]) -> None:
+        self.name = name
+        self._make = make
+        self._sink: Sink | None = None
+
+    @property
+    def wants_results(self) -> bool:  # type: ignore[override]
+        return self._sink is None or self._sink.wants_results
+
+    def start(self, run: RunInfo) -> None:
+        if self._sink is None:
+            self._sink = self._make()
+            self._sink.on_incident = self.on_incident
+        self._sink.start(run)
+
+    def push(self, result: Result) -> None:
+        if self._sink is not None:
+            self._sink.push(result)
+
+    def event_began(self, event: Event) -> None:
+        if self._sink is not None:
+            self._sink.event_began(event)
+
+    def event(self, event: Event) -> None:
+        if self._sink is not None:
+            self._sink.event(event)
+
+    def incident(self, incident: Incident) -> None:
+        if self._sink is not None:
+            self._sink.incident(incident)
+
+    def finish(self, summary: RunSummary) -> None:
+        if self._sink is not None:
+            self._sink.finish(summary)
+
+    def close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+
+    def abandon(self) -> None:
+        if self._sink is not None:
+            self._sink.abandon()
+
+
+class SinkSet:
+    """Makes a configuration's sinks, and after a reload only those whose settings have changed.
+
+    Args:
+        snapshot: how the run is doing, for those who ask (metrics).
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._made: dict[tuple[str, Any], Sink] = {}
+
+    def of(self, config: RunConfig, *, first: bool) -> list[Sink]:
+        """The sinks of `config`: of the `first` one made at once, so that what cannot work is told before the run.
+
+        Raises:
+            EdgevadError: a sink cannot be made of its settings, a package is missing, or a folder cannot be used.
+        """
+        sinks: dict[tuple[str, Any], Sink] = {}
+        for name, settings, make in self._asked(config):
+            key = (name, settings)
+            sinks[key] = self._made.get(key) or (make() if first else Deferred(name, make))
+        self._made = sinks
+        return list(sinks.values())
+
+    def _asked(self, config: RunConfig) -> Iterator[tuple[str, Any, Callable[[], Sink]]]:
+        """Name, settings and maker of each sink."""
+        if (events := config.events) is not None:
+            yield "event store", events, partial(recorder, events)
+        if (drives := config.drives) is not None:
+            yield "drive log", drives, partial(drive_log, drives)
+        if (mqtt := config.mqtt) is not None:
+            yield "mqtt", mqtt, partial(_mqtt, mqtt)
+        for number, webhook in enumerate(config.webhooks, start=1):
+            yield f"webhook {number}", webhook, partial(_webhook, webhook, number)
+        if (metrics := config.metrics) is not None:
+            yield "metrics", metrics, partial(_metrics, metrics, self._snapshot)
+        for name, settings in config.plugins.items():
+            yield name, repr(settings), partial(_plugin, name, settings)
+
+
+def recorder(config: EventsConfig) -> Sink:
+    """Raises what `Recorder` does."""
+    from edgevad.events.recorder import Recorder
+    from edgevad.events.recorder_spec import RecorderSpec
+    from edgevad.events.retention import Retention
+
+    return Recorder(config.dir, config.build(RecorderSpec, retention=config.build(Retention)))
+
+
+def drive_log(config: DrivesConfig) -> Sink:
+    """Raises what `DriveLog` does."""
+    from edgevad.drives.log import DriveLog
+    from edgevad.drives.policy import LogPolicy, Retention
+
+    directory = home_directory() / "drives" if config.dir is None else config.dir
+    return DriveLog(directory, config.build(LogPolicy), config.build(Retention))
+
+
+def _mqtt(config: MqttConfig) -> Sink:
+    from edgevad.events.mqtt import MqttSink
+    from edgevad.events.mqtt_link import MqttSettings
+
+    return MqttSink(config.build(MqttSettings, password=config.secret()), _outbox("mqtt"))
+
+
+def _webhook(config: WebhookConfig, number: int) -> Sink:
+    from edgevad.events.webhook import WebhookSettings, WebhookSink
+
+    name = "webhook" if number == 1 else f"webhook-{number}"
+    return WebhookSink(config.build(WebhookSettings, secret=config.secret()), _outbox(name))
+
+
+def _metrics(config: MetricsConfig, snapshot: Snapshot) -> Sink:
+    from edgevad.events.metrics import MetricsSettings, PrometheusSink
+
+    token_file = home_directory() / "metrics.token" if config.token_file is None else config.token_file
+    return PrometheusSink(config.build(MetricsSettings, token_file=token_file), snapshot)
+
+
+def _plugin(name: str, settings: Any) -> Sink:
+    from edgevad.events.plugins import open_plugin
+
+    return open_plugin(name, settings)
+
+
+def _outbox(name: str) -> Path:
+    """Where messages wait that are not delivered yet."""
+    return home_directory() / "outbox" / f"{name}.sqlite"

@@ -1,0 +1,77 @@
+"""Sections about the watching itself: the lens, and how many frames a second are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgevad.service.options import Section, option
+
+if TYPE_CHECKING:
+    from edgevad.runtime.governor import GovernorSpec
+    from edgevad.targets import Target
+
+__all__ = ["GovernorConfig", "LensConfig"]
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class LensConfig(Section):
+    """[lens], for `LensSpec`"""
+
+    black_level: float = option("Gray level below which a pixel is dark.", 16.0, low=0, high=255)
+    black_share: float = option("Share of pixels that may be brighter in a black picture.", 0.005, low=0, high=1)
+    black_s: float = option("Black pictures for so long are reported.", 1.0, low=0, high=_DAY_S)
+    frozen_s: float = option("Identical frames for so long are reported.", 2.0, low=0, high=_DAY_S)
+    covered_share: float = option(
+        "Share of the picture's places that may still show structure in a covered one.", 0.15, low=0, high=1
+    )
+    covered_ratio: float = option("The same, as a share of the camera's long-run level.", 0.25, low=0, high=1)
+    covered_s: float = option("Covered pictures for so long are reported.", 2.0, low=0, high=_DAY_S)
+    blurred_sharpness: float = option(
+        "Fine detail over coarse structure above which no picture is blurred.", 0.25, low=0, high=1
+    )
+    blurred_ratio: float = option("The same, as a share of the camera's long-run level.", 0.6, low=0, high=1)
+    blurred_s: float = option("Blurred pictures for so long are reported.", 3.0, low=0, high=_DAY_S)
+    recover_s: float = option("Good pictures for so long end what was reported.", 1.0, low=0, high=_DAY_S)
+    learn_s: float = option("Good pictures before the camera's own level counts.", 10.0, low=0, high=_DAY_S)
+    memory_s: float = option("Time constant of that level.", 120.0, low=1, high=_DAY_S)
+
+
+@dataclass(frozen=True)
+class GovernorConfig(Section):
+    """[governor], for `GovernorSpec`"""
+
+    latency_budget_ms: float | None = option(
+        "What 95 % of the frames may take from camera to score; 0: no limit; without it the target's of the bundle.",
+        None,
+        low=0,
+        high=60_000,
+        zero_is_none=True,
+        example=100.0,
+    )
+    latency_window_s: float = option("Time over which these 95 % are counted.", 5.0, low=0.1, high=_DAY_S)
+    latency_recovery: float = option("The rate rises again below this share of it.", 0.7, low=0.05, high=1)
+    temperature_limit_c: float = option(
+        "What the hottest zone may reach; 0: no limit.", 85.0, low=0, high=150, zero_is_none=True
+    )
+    temperature_margin_c: float = option("So far below it the rate rises again.", 5.0, low=0.5, high=100)
+    steps_hz: tuple[float, ...] = option(
+        "Frames a second and camera, falling; the last one is never gone below.",
+        (15.0, 10.0, 5.0, 2.0),
+        above=0,
+        high=1000,
+    )
+    latency_hold_s: float = option("Between two changes because of latency.", 10.0, low=0.1, high=_DAY_S)
+    temperature_hold_s: float = option("Between two changes because of heat.", 20.0, low=0.1, high=_DAY_S)
+    climb_s: float = option("All is well for so long before the rate rises by a step.", 30.0, low=0.1, high=_DAY_S)
+    longest_climb_s: float = option(
+        "What that grows to where steps up had to be taken back.", 600.0, low=0.1, high=_DAY_S
+    )
+
+    def spec(self, target: Target) -> GovernorSpec:
+        """For a bundle that was made for `target`. Raises OptionError where the values contradict each other."""
+        from edgevad.runtime.governor import governor_spec_for
+
+        return replace(governor_spec_for(target), **self.given())

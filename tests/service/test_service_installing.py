@@ -1,0 +1,159 @@
+"""Installing the service: into a folder for real, onto a system as far as a fake systemctl goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edgevad.cli.app import build_app
+from edgevad.errors import ConfigError, EdgevadError, OptionError, ServiceError
+from edgevad.service import installing
+
+CONFIG = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
+UNIT = Path("etc/systemd/system/edgevad.service")
+SYSUSERS = Path("etc/sysusers.d/edgevad.conf")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    root = tmp_path / "image"
+    (root / "etc/edgevad").mkdir(parents=True)
+    (root / "etc/edgevad/edgevad.toml").write_text(CONFIG)
+    (root / "etc/group").write_text("root:x:0:\nvideo:x:44:\nrender:x:104:\n")
+    return root
+
+
+def call(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(build_app(), ["service", *map(str, arguments)])
+    if isinstance(done.exception, EdgevadError):
+        return 2, str(done.exception)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout
+
+
+def test_an_image_gets_unit_and_user_and_is_enabled(image: Path, systemctl: Path) -> None:
+    code, out = call("install", "--root", image, "--executable", "/opt/edgevad/bin/edgevad", "--memory-max", "2G")
+    assert code == 0
+    assert f"Wrote {image / UNIT}" in out
+    text = (image / UNIT).read_text()
+    # Paths are those of the image's own system.
+    assert "ExecStart=/opt/edgevad/bin/edgevad run --config /etc/edgevad/edgevad.toml\n" in text
+    assert "SupplementaryGroups=video render\n" in text
+    assert "MemoryMax=2G\n" in text
+    assert (image / UNIT).stat().st_mode & 0o777 == 0o644
+    assert (image / SYSUSERS).read_text().splitlines()[1].startswith("u edgevad - ")
+    assert (systemctl / "asked").read_text().splitlines()[-1] == f"systemctl --root={image} enable edgevad.service"
+
+    code, out = call("uninstall", "--root", image)
+    assert code == 0
+    assert not (image / UNIT).exists()
+    assert not (image / SYSUSERS).exists()
+    assert (image / "etc/edgevad/edgevad.toml").exists()
+    assert call("uninstall", "--root", image) == (2, f"{image / UNIT}: the service is not installed")
+
+
+def test_dry_run_shows_everything_and_does_nothing(image: Path, systemctl: Path) -> None:
+    before = sorted(image.rglob("*"))
+    code, out = call("install", "--root", image, "--dry-run")
+    assert code == 0
+    assert "Type=notify" in out
+    assert f"# would run: systemctl --root={image} enable edgevad.service" in out
+    assert sorted(image.rglob("*")) == before
+
+
+def test_a_bad_configuration_is_refused_before_anything_is_written(image: Path, systemctl: Path) -> None:
+    (image / "etc/edgevad/edgevad.toml").write_text(CONFIG + "colour = 3\n")
+    with pytest.raises(ConfigError, match="colour is no setting here"):
+        installing.plan_installation(Path("/etc/edgevad/edgevad.toml"), root=image)
+    (image / "etc/edgevad/edgevad.toml").unlink()
+    code, said = call("install", "--root", image)
+    assert code == 2
+    assert "no such file" in said
+    assert "edgevad config example" in said
+    assert not (image / UNIT).exists()
+
+
+def test_a_limit_that_is_no_size_is_refused(image: Path) -> None:
+    with pytest.raises(OptionError, match="2 gigs"):
+        installing.plan_installation(Path("/etc/edgevad/edgevad.toml"), root=image, memory_max="2 gigs")
+
+
+def test_only_root_may_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    plan = installing.Installation(Path("/"), {tmp_path / "unit": "x"}, ())
+    with pytest.raises(ServiceError, match=r"only root may install the service\. Run: sudo .* service install"):
+        plan.carry_out()
+    with pytest.raises(ServiceError, match="only root may uninstall"):
+        installing.uninstall()
+    assert not (tmp_path / "unit").exists()
+
+
+def test_on_a_system_the_user_is_made_and_the_service_started(
+    tmp_path: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "_check_reach", lambda path: None)
+    config = tmp_path / "edgevad.toml"
+    config.write_text(CONFIG)
+    plan = installing.plan_installation(config)
+    assert [" ".join(command) for command in plan.commands] == [
+        "systemd-sysusers /etc/sysusers.d/edgevad.conf",
+        "systemctl daemon-reload",
+        "systemctl enable edgevad.service",
+        "systemctl restart edgevad.service",
+    ]
+    assert "RestartSteps=6\n" in plan.files[Path("/") / UNIT]  # this systemd knows them
+    assert f"ExecStart={installing.own_command()[0]} run --config {config}\n" in plan.files[Path("/") / UNIT]
+
+
+def test_what_the_service_s_user_could_not_read_is_refused(tmp_path: Path, systemctl: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    config = private / "edgevad.toml"
+    config.write_text(CONFIG)
+    with pytest.raises(ServiceError, match="own user could not read it"):
+        installing.plan_installation(config, command=("/bin/true",))
+
+
+def test_a_refusal_of_systemd_is_one_line(image: Path, systemctl: Path) -> None:
+    (systemctl / "refuse").touch()
+    code, said = call("install", "--root", image)
+    assert code == 2
+    assert "enable edgevad.service: Failed: access denied. Look at: journalctl" in said
+
+
+def test_status_tells_what_systemd_says(systemctl: Path) -> None:
+    answer = systemctl / "answer"
+    answer.write_text(
+        "LoadState=loaded\nActiveState=active\nSubState=running\nStatusText=2 cameras, 30.1 fps\nNRestarts=3\n"
+        "MemoryCurrent=412000000\nMainPID=77\nSomethingElse=x\n"
+    )
+    code, out = call("status")
+    assert code == 0
+    assert "2 cameras, 30.1 fps" in out
+    assert "412 MB" in out
+    code, out = call("status", "--json")
+    assert json.loads(out)["active"] is True
+    assert json.loads(out)["NRestarts"] == "3"
+    assert "SomethingElse" not in out
+    answer.write_text("LoadState=loaded\nActiveState=failed\nResult=watchdog\nMemoryCurrent=[not set]\n")
+    code, out = call("status")
+    assert code == 3
+    assert "watchdog" in out
+    answer.write_text("LoadState=not-found\nActiveState=inactive\n")
+    code, out = call("status")
+    assert (code, out) == (3, "The service is not installed. Run: sudo edgevad service install\n")
+
+
+def test_status_without_systemd_is_one_line(systemctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installing, "_is_running", lambda: False)
+    code, said = call("status")
+    assert code == 2
+    assert "systemd does not run here" in said
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, said = call("status")
+    assert code == 2
+    assert "there is no systemd on this machine" in said

@@ -1,0 +1,153 @@
+"""Log lines as people, machines and the journal get them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgevad.events.event import Event
+from edgevad.events.incident import Incident
+from edgevad.service.logs import LogSink, configure_logging, masked
+
+LOG = logging.getLogger("edgevad.test")
+EVENT = Event(3, 1_000_000_000, 2_000_000_000, 10, 20, 5.5, 15, "view", "front", 0)
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Other tests find logging as it was."""
+    loggers = [logging.getLogger(name) for name in ("edgevad", "py.warnings")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers = handlers
+
+
+def test_text_is_a_line_with_time_level_and_logger() -> None:
+    stream = io.StringIO()
+    configure_logging(format="text", stream=stream)
+    LOG.debug("not this")
+    LOG.warning("camera %s\nis lost", "front")
+    clock, level, rest = stream.getvalue().split(" ", 2)
+    assert clock.endswith("Z")
+    assert (level, rest) == ("warning", "edgevad.test: camera front\\nis lost\n")
+
+
+def test_json_lines_hold_fields_and_traces() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream, level="debug")  # no terminal: JSON
+    try:
+        raise ValueError("of rtsp://me:hidden@camera/x")
+    except ValueError:
+        LOG.exception("failed", extra={"fields": {"frames": 3, "login": {"token": "hidden"}, "where": Path("/x")}})
+    (line,) = stream.getvalue().splitlines()
+    value = json.loads(line)
+    assert {key: value[key] for key in ("level", "logger", "message", "frames", "where")} == {
+        "level": "error",
+        "logger": "edgevad.test",
+        "message": "failed",
+        "frames": 3,
+        "where": "/x",
+    }
+    assert "ValueError" in value["trace"]
+    assert "hidden" not in line
+
+
+def test_lines_that_repeat_are_counted() -> None:
+    stream, now_s = io.StringIO(), [0.0]
+    configure_logging(stream=stream, repeat_s=60, clock=lambda: now_s[0])
+    for second in range(150):
+        now_s[0] = float(second)
+        LOG.warning("the disk is full")
+        LOG.warning("frame %d", second)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    full = [line for line in lines if line["message"] == "the disk is full"]
+    assert [line.get("repeated") for line in full] == [None, 59, 59]
+    assert len(lines) - len(full) == 150  # different lines are all written
+
+
+def test_the_journal_gets_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        configure_logging(format="text", stream=stream, level="debug")
+        LOG.error("e")
+        LOG.warning("w")
+        LOG.info("i")
+        LOG.debug("d")
+        stream.seek(0)
+        assert stream.read().splitlines() == [
+            "<3>error edgevad.test: e",
+            "<4>warning edgevad.test: w",
+            "<6>info edgevad.test: i",
+            "<7>debug edgevad.test: d",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://me:pass@camera:554/x?y=1", "rtsp://***@camera:554/x?y=1"),
+        ("rtsp://me:p/ss@camera/x", "rtsp://me:p/ss@camera/x"),  # no address that anything would open
+        ("password=abc next", "password=*** next"),
+        ('{"token": "abc", "x": 1}', '{"token": "***", "x": 1}'),
+        ("Authorization: Bearer abc.def", "Authorization: ***"),
+        ("no secret here", "no secret here"),
+        ("a@b and c//d", "a@b and c//d"),
+    ],
+)
+def test_secrets_are_masked(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_a_log_that_is_gone_stops_nothing() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    stream.close()
+    LOG.error("nobody reads this")
+    configure_logging(stream=(fresh := io.StringIO()))
+    LOG.error("x %d", "no number")
+    assert "no number" in fresh.getvalue()
+
+
+def test_warnings_of_python_are_lines_and_the_last_setup_holds() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging(stream=first)
+    configure_logging(stream=second, level="error")
+    LOG.warning("too little")
+    LOG.error("enough")
+    assert first.getvalue() == ""
+    assert json.loads(second.getvalue())["message"] == "enough"
+    configure_logging(stream=second)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        configure_logging(stream=second)
+        warnings.warn("old", stacklevel=1)
+    assert "old" in second.getvalue()
+
+
+def test_events_and_incidents_are_lines() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    sink = LogSink()
+    sink.event_began(EVENT)
+    sink.event(EVENT)
+    lost = Incident("camera_lost", "stale", "rtsp://me:hidden@camera gives no frame", "front")
+    sink.incident(lost)
+    sink.incident(lost.ended("it is back"))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["level"] for line in lines] == ["warning", "warning", "error", "info"]
+    assert lines[1]["event"]["peak_score"] == 5.5
+    assert lines[3]["incident"]["id"] == lines[2]["incident"]["id"] == lost.id
+    assert "hidden" not in stream.getvalue()
