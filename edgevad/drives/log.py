@@ -124,6 +124,11 @@ class DriveLog(Sink):
             camera = self._camera(frame.source_id)
             log_ns = camera.log_time_ns(frame, self._last_ns + _BETWEEN_NS)
             self._last_ns = max(self._last_ns, log_ns)
+            if camera.went_back and camera.leg == self._number:
+                # Readers order a leg by time: what came before and after would be mingled.
+                self._close_leg()
+                leg = self._open_leg()
+            camera.leg = self._number
             topic = topic_of(frame.source_id)
             leg.add_json(f"{topic}/{SCORE}", score_message(result), log_ns, frame.timestamp_ns, frame.source_id)
             if camera.state != (result.state, result.fault):
