@@ -39,11 +39,15 @@ class CameraLog:
 
     Attributes:
         state: last logged of it.
+        leg: number of the leg in which its last frame is.
+        went_back: the clock was set back before the last frame.
     """
 
     def __init__(self, source_id: str, policy: LogPolicy, new_stretch: Callable[[], int]) -> None:
         self.source_id = source_id
         self.state: tuple[str, str | None] | None = None
+        self.leg = 0
+        self.went_back = False
         self._policy = policy
         self._new_stretch = new_stretch
         self._stretch: int | None = None
@@ -77,7 +81,8 @@ class CameraLog:
             self._offsets[frame.segment] = offset
             if len(self._offsets) > _OFFSETS_KEPT:
                 del self._offsets[next(iter(self._offsets))]
-        self._last_ns = frame.timestamp_ns + offset
+        last_ns, self._last_ns = self._last_ns, frame.timestamp_ns + offset
+        self.went_back = self._last_ns < last_ns
         return self._last_ns
 
     def log_time_of(self, segment: int, timestamp_ns: int) -> int:

@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logged import NO_FLOOR, START_NS, event, result, run_info, write_drive
 
-from edgevad.drives.catalogue import Catalogue, LegRow
+from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import mark, open_drives, verify
 from edgevad.drives.layout import CATALOGUE_NAME
 from edgevad.drives.log import DriveLog
 from edgevad.drives.policy import LogPolicy
 from edgevad.drives.reading import check_leg, facts_of
 from edgevad.drives.recovery import open_catalogue, recover
+from edgevad.drives.rows import LegRow
 from edgevad.errors import OutputError, StoreError
 
 EAGER = LogPolicy(image_fps_hz=None, flush_s=0, sync_s=60)
