@@ -18,13 +18,14 @@ from textwrap import dedent
 
 from edgevad.service.config import RunConfig
 
-__all__ = ["UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
+__all__ = ["GROUPS", "PLUGIN_GROUPS", "UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
 
 UNIT_NAME = "edgevad.service"
 _USER = "edgevad"
 _STATE = Path("/var/lib/edgevad")
-# Those of them that a machine has are joined: cameras, GPU, CSI cameras, jetson-stats, plug-ins' pins and buses.
-WANTED_GROUPS = ("video", "render", "jtop", "gpio", "i2c", "dialout")
+# Those of them that a machine has are joined: of cameras, GPU, jetson-stats; of plug-ins' pins and buses.
+GROUPS = ("video", "render", "jtop")
+PLUGIN_GROUPS = ("gpio", "i2c", "dialout")
 
 _CAMERAS = ("char-video4linux rw", "char-media rw")
 # As /proc/devices calls drivers of GPUs, and those devices of a Jetson that share the number of "misc".
