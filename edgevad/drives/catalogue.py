@@ -6,6 +6,7 @@ It only follows the files (`layout.py`): it can be lost, and is made anew from t
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ _MIGRATIONS = (
         start_ns INTEGER NOT NULL, end_ns INTEGER,
         PRIMARY KEY (drive, id)
     ) WITHOUT ROWID;
+    CREATE INDEX events_by_time ON events (drive, start_ns);
     """,
 )
 _FOREVER_NS = 2**63 - 1
@@ -114,6 +116,8 @@ _LEG_FIELDS = tuple(field.name for field in fields(LegRow))
 class Catalogue:
     """The catalogue in the folder `root`, made where there is none. Used by one thread at a time.
 
+    Where it may not be written (another user's, a card taken out of the car), it can still be read.
+
     Raises:
         StoreError: it is broken, or of a newer edgevad (on construction and from every method).
         OutputError: it cannot be written: the disk is full, or permission is denied (the same).
@@ -123,7 +127,9 @@ class Catalogue:
         self.path = root / CATALOGUE_NAME
         with self._errors():
             # Used by whichever thread holds the sink; two at a time it never sees.
-            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                self._address(), uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+            )
         try:
             with self._errors():
                 self._prepare()
@@ -154,7 +160,7 @@ class Catalogue:
         rows = self._rows(
             "SELECT drive, number, state, start_ns, end_ns, closed_ns, size_bytes, images, frames, cameras, sha256,"
             " keep, never_train, (SELECT count(*) FROM events WHERE events.drive = legs.drive"
-            " AND events.start_ns - :margin <= legs.end_ns AND ifnull(events.end_ns + :margin, :forever)"
+            " AND events.start_ns <= legs.end_ns + :margin AND ifnull(events.end_ns + :margin, :forever)"
             " >= legs.start_ns) FROM legs WHERE :drive IS NULL OR drive = :drive"
             " ORDER BY ifnull(closed_ns, :forever), drive, number",
             {"margin": margin_ns, "forever": _FOREVER_NS, "drive": drive},
@@ -268,10 +274,16 @@ class Catalogue:
                     [(marks.holds(mark, number), drive, number) for number in numbers],
                 )
 
+    def _address(self) -> str:
+        address = self.path.absolute().as_uri()
+        if not self.path.exists() or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
+            return address
+        # SQLite takes the log's side files for granted, and cannot make them here: without them nobody writes.
+        in_use = self.path.with_name(f"{CATALOGUE_NAME}-wal").exists()
+        return f"{address}?mode=ro" if in_use else f"{address}?immutable=1"
+
     def _prepare(self) -> None:
         execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last rows, which the files bring back
         execute("PRAGMA foreign_keys = ON")
         version = execute("PRAGMA user_version").fetchone()[0]
         if version > len(_MIGRATIONS):
@@ -281,6 +293,9 @@ class Catalogue:
                 expected=f"version {len(_MIGRATIONS)} or less",
                 fix="Update edgevad, or name another folder",
             )
+        if version < len(_MIGRATIONS):
+            execute("PRAGMA journal_mode = WAL")  # is kept in the file
+        execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last rows, which the files bring back
         for target, script in enumerate(_MIGRATIONS[version:], start=version + 1):
             self._connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {target}; COMMIT;")
         # Opening reads only the header; what is broken behind it is better told now than in the middle of a drive.

@@ -17,7 +17,7 @@ from edgevad._extras import require
 from edgevad._files import output_errors, sync_directory, writable_directory
 from edgevad.drives.camera import CameraLog, LoggedImage, encode_image
 from edgevad.drives.catalogue import Catalogue, EventRow
-from edgevad.drives.layout import drive_name, leg_name, read_marks
+from edgevad.drives.layout import drive_name, leg_name, marks_in_doubt
 from edgevad.drives.leg import LegWriter
 from edgevad.drives.lock import FolderLock
 from edgevad.drives.messages import (
@@ -213,7 +213,7 @@ class DriveLog(Sink):
             self._index().remove_leg(self._drive, self._number)
             return
         self._index().close_leg(self._drive, self._number, facts, "closed")
-        self._index().apply_marks(self._drive, read_marks(self.root / self._drive))
+        self._index().apply_marks(self._drive, marks_in_doubt(self.root / self._drive))
 
     def _keep_up(self, leg: LegWriter, *, at_once: bool = False) -> None:
         before_bytes = leg.size_bytes

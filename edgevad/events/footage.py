@@ -93,7 +93,8 @@ class Footage:
         self._ring_bytes = 0
         self._stretch: tuple[int, tuple[int, ...]] | None = None  # segment, shape of the frames
         self._due_ns = 0
-        self._inside_since_ns: int | None = None
+        self._is_inside = False
+        self._hold_ns: int | None = None  # where an event began that is not certain yet: its pre-roll is held
         self._events: set[int] = set()  # that the clip shows
         self._open: set[int] = set()  # of these, those that last
         self._until_ns: int | None = None  # of a clip whose events are over
@@ -137,6 +138,7 @@ class Footage:
             path.unlink(missing_ok=True)
             raise
         self.missed.discard(event)
+        self._hold_ns = None
         self.clip, self._events, self._open, self._until_ns = clip, {event}, {event}, None
         return clip
 
@@ -144,9 +146,14 @@ class Footage:
         """Whether there is a clip that has at least half of its time before it."""
         return self.clip is not None and self.last_ns - self.clip.start_ns <= self._spec.max_clip_s * 1e9 / 2
 
+    def films(self, event: int) -> bool:
+        """Whether the clip being written shows this event."""
+        return event in self._events
+
     def join_clip(self, event: int) -> None:
         """The clip that is being written shows this event, too."""
         self.missed.discard(event)
+        self._hold_ns = None
         self._events.add(event)
         self._open.add(event)
         self._until_ns = None
@@ -200,10 +207,10 @@ class Footage:
     def _follow(self, result: Result) -> None:
         score, now_ns = result.anomaly_score, result.frame.timestamp_ns
         if not result.is_anomaly or score is None:
-            self._inside_since_ns = None
+            self._is_inside, self._hold_ns = False, None
             return
-        if self._inside_since_ns is None:
-            self._inside_since_ns = now_ns
+        if not self._is_inside:
+            self._is_inside, self._hold_ns = True, now_ns
             if not self._open and not self.missed:
                 self.peak = None  # it was another event's
         if self.peak is None or score > self.peak.score:
@@ -213,7 +220,7 @@ class Footage:
     def _remember(self, timestamp_ns: int, jpeg: bytes) -> None:
         self._ring.append((timestamp_ns, jpeg))
         self._ring_bytes += len(jpeg)
-        since_ns = timestamp_ns if self._inside_since_ns is None else self._inside_since_ns
+        since_ns = timestamp_ns if self._hold_ns is None else self._hold_ns
         since_ns -= round((self._spec.pre_roll_s + SLACK_S) * 1e9)
         while len(self._ring) > 1 and (self._ring[0][0] < since_ns or self._ring_bytes > self._spec.ring_bytes):
             self._ring_bytes -= len(self._ring.popleft()[1])

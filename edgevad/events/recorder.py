@@ -69,10 +69,8 @@ class Recorder(Sink):
             # Encoding may wait; scoring may not. Linux keeps niceness by thread.
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        for notice in self.shelf.notices:
-            self.shelf.put(StoredEvent.of_incident(run, notice, time.time_ns()))
         self._flush()
-        self._tell()
+        self._problem = None  # push tells it again if it lasts; a start that fails would be tried for ever
 
     def push(self, result: Result) -> None:
         camera = self._camera(result.frame.source_id)
@@ -101,21 +99,20 @@ class Recorder(Sink):
     def event(self, event: Event) -> None:
         camera = self._camera(event.source_id)
         fresh = StoredEvent.of_event(self._info, event, time.time_ns(), lasts=False)
-        known = self._rows.get(fresh.id)
+        known = self._rows.get(fresh.id) or self.shelf.known(fresh)
         if known is not None:
             media = {name: getattr(known, name) for name in ("clip", "clip_start_ns", "clip_end_ns", "stored_ns")}
             fresh = replace(fresh, **media, thumbnail=known.thumbnail, heatmap=known.heatmap)
-        row = self._picture(camera, self._put(fresh))
+        self._picture(camera, self._put(fresh))
         self._closed_clip(camera.event_over(event.id, event.end_ns))
-        if row.clip is None:
-            self._rows.pop(row.id, None)
+        if not camera.films(event.id):
+            self._rows.pop(fresh.id, None)
         self._flush()
         self._tell()
 
     def incident(self, incident: Incident) -> None:
         fresh = StoredEvent.of_incident(self._info, incident, time.time_ns())
-        known = self._rows.pop(fresh.id, None)
-        self._put(fresh if known is None else replace(fresh, stored_ns=known.stored_ns))
+        self._put(fresh)
         if not incident.lasts:
             self._rows.pop(fresh.id, None)
         if incident.kind == "camera_lost" and incident.source_id in self._cameras:
@@ -164,6 +161,17 @@ class Recorder(Sink):
     def _flush(self) -> None:
         with self._noting():
             self.shelf.flush()
+            if self.shelf.notices and self._run is not None:
+                self._pass_on_notices(self._run)
+                self.shelf.flush()
+
+    def _pass_on_notices(self, run: RunInfo) -> None:
+        """What happened when the store was opened is told to everybody, and is a row of it."""
+        notices, self.shelf.notices = self.shelf.notices, []
+        for notice in notices:
+            self.shelf.put(StoredEvent.of_incident(run, notice, time.time_ns()))
+            if self.on_incident is not None:
+                self.on_incident(notice)
 
     def _picture(self, camera: Footage, row: StoredEvent) -> StoredEvent:
         """Thumbnail and heatmap of the peak so far."""

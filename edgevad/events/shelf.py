@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
 from edgevad._files import atomic_file
-from edgevad.errors import OutputError
+from edgevad.errors import OutputError, StoreError
 from edgevad.events.disk import DiskFloor, free_bytes
 from edgevad.events.incident import Incident
 from edgevad.events.recovery import Recovered, recover
@@ -62,6 +63,14 @@ class Shelf:
         self._waiting[row.run.run_id, row.id] = row
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
+
+    def known(self, row: StoredEvent) -> StoredEvent | None:
+        """What is stored under the name of `row`, as by a recorder that this one has replaced; None if nothing is."""
+        if self.store is None:
+            return None
+        with suppress(StoreError):
+            return self.store.find(f"{row.run.run_id}/{row.id}")
+        return None
 
     def flush(self) -> None:
         """Write what waits; it goes on waiting where that fails.

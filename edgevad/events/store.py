@@ -204,10 +204,12 @@ class EventStore:
         if name.isascii() and name.isdigit():
             return self.event(int(name[:18]))
         run_id, _, event_id = name.partition("/")
-        for row in self.events(EventFilter(run_id=run_id)):
-            if row.id == event_id:
-                return row
-        raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
+        with store_errors(self.path):
+            query = _SELECT + " WHERE events.run_id = ? AND events.id = ?"
+            row = self._connection.execute(query, (run_id, event_id)).fetchone()
+        if row is None:
+            raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
+        return _event_from(row)
 
     def keep(self, numbers: Sequence[int], *, kept: bool = True) -> None:
         """Never delete these rows and their media; `kept` False takes that back.

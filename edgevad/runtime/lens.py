@@ -15,35 +15,26 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edgevad.errors import OptionError
 from edgevad.events.incident import Incident
+from edgevad.runtime.picture import gray_of, sharpness, structured_share
 from edgevad.sources.frame import Frame, Image
 
 __all__ = ["LensFault", "LensMonitor", "LensSpec", "LensVerdict"]
 
 LensFault = Literal["black", "frozen", "covered", "blurred"]
 
-# Measured at this size whatever the model's is, so that the limits mean the same for every model.
-_SIDE_PX = 64
-_BLOCKS = 8
-# Coarse structure is seen across so many pixels.
-_COARSE_PX = 4
-# Mean absolute Laplacian that rounding to whole gray levels alone makes.
-_ROUNDING = 1.0
-# Below this coarse structure, in gray levels, rounding hides whether a picture is sharp.
-_LEAST_COARSE = 4.0
-# A place has structure where its standard deviation is above this, in gray levels, and above this share of the mean.
-_LEAST_STRUCTURE = 1.5
-_STRUCTURE_SHARE = 0.03
 # As long as nothing has been learned of a camera, only what no working camera shows is a fault.
 _UNLEARNED_SHARPNESS = 0.12
 _UNLEARNED_STRUCTURE = 0.05
 _SAMPLED_ROWS = 16
 _SLACK = 1.25
+# However long they stood for.
+_LEAST_FRAMES = 3
+# Sums of seconds are exact to less than this.
+_TINY_S = 1e-6
 # A longer pause between two frames of a segment says no more than this about the time between.
 _LONGEST_STEP_S = 2.0
 
@@ -134,7 +125,7 @@ class LensMonitor:
         self._evidence = {fault: _Evidence(hold_s, self.spec.recover_s) for fault, hold_s in holds.items()}
         self._stream: tuple[str, int] | None = None
         self._last_ns = 0
-        self._rows: Image | None = None
+        self._last: tuple[Image, Image] | None = None  # rows of the frame, and it at model size
         self._seen: LensFault | None = None  # in the last frame by itself, frozen left aside
         self._open: tuple[LensFault, Incident] | None = None
         self._forget()
@@ -144,7 +135,7 @@ class LensMonitor:
         ended = self._enter(frame)
         now_ns = frame.timestamp_ns
         elapsed_s = min(max(now_ns - self._last_ns, 0) / 1e9, _LONGEST_STEP_S)
-        repeats = self._repeats(frame.image)
+        repeats = self._repeats(frame.image, small)
         if not repeats:
             self._seen = self._look(small, elapsed_s)
         for fault, evidence in self._evidence.items():
@@ -166,7 +157,7 @@ class LensMonitor:
 
     @property
     def evidence(self) -> dict[LensFault, float]:
-        """How near each fault is to being reported, in [0, 1]."""
+        """How near each fault is to being reported, in [0, 1]; 1 while it is."""
         return {fault: evidence.share for fault, evidence in self._evidence.items()}
 
     def finish(self) -> Incident | None:
@@ -185,7 +176,7 @@ class LensMonitor:
         if self._stream is None or stream[0] != self._stream[0]:
             self._forget()
         self._stream, self._last_ns = stream, frame.timestamp_ns
-        self._rows = self._seen = None
+        self._last = self._seen = None
         for evidence in self._evidence.values():
             evidence.clear()
         return ended
@@ -194,32 +185,34 @@ class LensMonitor:
         self._sharpness = _Level(self.spec.memory_s)
         self._structure = _Level(self.spec.memory_s)
 
-    def _repeats(self, image: Image) -> bool:
-        # Rows from top to bottom stand for the frame: noise is in all of them.
+    def _repeats(self, image: Image, small: Image) -> bool:
+        # A few rows to the byte, where noise always is, and all of the frame averaged, where a change may be elsewhere.
         rows = image[:: max(1, len(image) // _SAMPLED_ROWS)]
-        last = self._rows
-        repeats = last is not None and last.shape == rows.shape and bool(np.array_equal(last, rows))
+        repeats = self._last is not None and all(
+            last.shape == now.shape and np.array_equal(last, now)
+            for last, now in zip(self._last, (rows, small), strict=True)
+        )
         if not repeats:
-            self._rows = rows.copy()
+            self._last = (rows.copy(), small.copy())
         return repeats
 
     def _look(self, small: Image, elapsed_s: float) -> LensFault | None:
         """What the picture shows by itself, against what is known of the camera."""
         spec = self.spec
-        gray = _gray(small)
+        gray = gray_of(small)
         if np.count_nonzero(gray >= spec.black_level) <= spec.black_share * gray.size:
             return "black"
-        structure = _structured_share(gray)
+        structure = structured_share(gray)
         learned = self._structure.seconds >= spec.learn_s
         limit = min(spec.covered_share, spec.covered_ratio * self._structure.value) if learned else _UNLEARNED_STRUCTURE
         if structure <= limit * self._slack("covered"):
             return "covered"
-        sharpness = _sharpness(gray)
-        if sharpness is not None:
+        sharp = sharpness(gray)
+        if sharp is not None:
             sharpest = min(spec.blurred_sharpness, spec.blurred_ratio * self._sharpness.value)
-            if sharpness <= (sharpest if learned else _UNLEARNED_SHARPNESS) * self._slack("blurred"):
+            if sharp <= (sharpest if learned else _UNLEARNED_SHARPNESS) * self._slack("blurred"):
                 return "blurred"
-            self._sharpness.add(sharpness, elapsed_s)
+            self._sharpness.add(sharp, elapsed_s)
         self._structure.add(structure, elapsed_s)
         return None
 
@@ -238,6 +231,9 @@ class LensMonitor:
             if not evidence.is_none:
                 return None
             self._open = None
+            for other in self._evidence.values():
+                if other.last_ns != frame.timestamp_ns:
+                    other.clear()
             lasted_s = (evidence.last_ns - incident.start_ns) / 1e9
             detail = f"{frame.source_id}: gives a picture to judge again, after {lasted_s:.1f} s"
             return incident.ended(detail, end_ns=evidence.last_ns)
@@ -274,7 +270,7 @@ class _Evidence:
 
     @property
     def share(self) -> float:
-        return 1.0 if self.is_certain else self._seconds / max(self._hold_s, 1e-9)
+        return 1.0 if self.is_certain else self._seconds / max(self._hold_s, _TINY_S)
 
     @property
     def is_none(self) -> bool:
@@ -290,10 +286,11 @@ class _Evidence:
                 self.start_ns = since_ns
             self._frames += 1
             self.last_ns = now_ns
-            self.is_certain = self.is_certain or self._seconds >= self._hold_s
+            enough = self._frames >= _LEAST_FRAMES and self._seconds >= self._hold_s - _TINY_S
+            self.is_certain = self.is_certain or enough
         elif self._frames and elapsed_s > 0:
             self._seconds -= self._loss * elapsed_s
-            if self._seconds <= 0:
+            if self._seconds <= _TINY_S:
                 self.clear()
 
 
@@ -314,32 +311,3 @@ class _Level:
         if self._count > 1:
             change = min(max(change, -0.5 * self.value), 0.5 * self.value)
         self.value += min(step, 1.0) * change
-
-
-def _gray(small: Image) -> Image:
-    gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    if min(gray.shape) > _SIDE_PX:
-        gray = cv2.resize(gray, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(gray, dtype=np.uint8)
-
-
-def _structured_share(gray: Image) -> float:
-    """Share of the places of an 8 x 8 grid that show more than a plain surface, in [0, 1]."""
-    values: npt.NDArray[np.float32] = gray.astype(np.float32)
-    size = (_BLOCKS, _BLOCKS)
-    mean = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-    variance = cv2.resize(values * values, size, interpolation=cv2.INTER_AREA) - mean * mean
-    least = max(_LEAST_STRUCTURE, _STRUCTURE_SHARE * float(mean.mean()))
-    return float(np.count_nonzero(variance > least * least)) / variance.size
-
-
-def _sharpness(gray: Image) -> float | None:
-    """Fine detail over coarse structure, whatever the contrast: about 0.5 in focus; None where there is too little."""
-    rows, columns = gray.shape
-    k = _COARSE_PX
-    coarse = cv2.norm(gray[:, k:], gray[:, :-k], cv2.NORM_L1) / (rows * (columns - k))
-    coarse += cv2.norm(gray[k:], gray[:-k], cv2.NORM_L1) / ((rows - k) * columns)
-    if coarse < _LEAST_COARSE:
-        return None
-    fine = cv2.norm(cv2.Laplacian(gray, cv2.CV_16S, borderType=cv2.BORDER_REPLICATE), cv2.NORM_L1) / gray.size
-    return math.sqrt(max(0.0, fine * fine - _ROUNDING * _ROUNDING)) / float(coarse)

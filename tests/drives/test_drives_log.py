@@ -71,6 +71,13 @@ def test_around_an_event_every_frame_is_there_those_before_it_too(tmp_path: Path
     ]
 
 
+def test_an_event_without_end_is_logged_like_everything_else_after_a_while(tmp_path: Path) -> None:
+    policy = LogPolicy(image_fps_hz=0.5, pre_roll_s=0.5, post_roll_s=0.5, event_s=1.0)
+    folder = write_drive(tmp_path, 100, policy=policy, anomalies=range(30, 90))
+    found = details(leg(folder), "/front/frame")
+    assert [frame["frame"] for frame in found] == [0, 20, *range(25, 46), 60, 80]
+
+
 def test_without_pre_roll_nothing_is_encoded_that_is_not_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ def test_the_clip_of_an_endless_event_ends_and_its_row_goes_on(tmp_path: Path) -
         assert row.clip_end_ns == row.clip_start_ns + 3 * SECOND_NS
         scene.end()
         assert len(rows_of(scene)) == 1
+        assert not recorder._rows
 
 
 def test_a_clip_never_reaches_over_a_gap(scene: Scene) -> None:
@@ -240,6 +241,25 @@ def test_the_next_run_closes_what_was_cut_off_keeps_clips_that_can_be_read_and_s
     assert second.thumbnail is not None
 
 
+def test_an_event_that_outlasts_its_recorder_is_finished_by_the_next_one(tmp_path: Path) -> None:
+    with Recorder(tmp_path, SMALL) as recorder:
+        recorder.start(run_info())
+        scene = Scene(recorder)
+        scene.quiet(20)
+        scene.begin()
+        scene.last(5)
+    with Recorder(tmp_path, SMALL) as scene.recorder:
+        scene.recorder.start(run_info())
+        (before,) = rows_of(scene)
+        assert before.interrupted
+        scene.last(5)
+        over = scene.end()
+        (after,) = rows_of(scene)
+        assert (after.interrupted, after.end_ns, after.clip) == (False, over.end_ns, before.clip)
+        assert after.clip is not None
+        assert not scene.recorder._rows
+
+
 def test_two_recorders_do_not_share_a_store_and_a_reader_needs_no_lock(scene: Scene) -> None:
     directory = scene.recorder.shelf.directory
     with pytest.raises(StoreError, match="another edgevad records"):
@@ -253,11 +273,13 @@ def test_a_store_that_cannot_be_used_is_set_aside_with_its_media_and_said_so(tmp
     (tmp_path / "media").mkdir()
     (tmp_path / "media" / "old.mp4").write_bytes(b"old")
     (tmp_path / "events.db").write_bytes(b"not a database, but longer than a header of one " * 40)
+    told: list[Incident] = []
     with Recorder(tmp_path, SMALL) as recorder:
+        recorder.on_incident = told.append
         recorder.start(run_info())
         (row,) = rows_of(Scene(recorder))
         assert (row.kind, row.cause) == ("storage", "set aside")
-        assert recorder.shelf.notices[0].detail == row.detail
+        assert [(one.id, one.detail) for one in told] == [(row.id, row.detail)]
         aside = next(tmp_path.glob("set-aside-*"))
         assert str(aside) in row.detail
         assert (aside / "media" / "old.mp4").read_bytes() == b"old"
