@@ -160,6 +160,21 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.run.bundle == Path("/b")
 
 
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        ("drive.mp4", "{}/drive.mp4"),
+        ("/dev/video0?width=640", "/dev/video0?width=640"),
+        ("0?width=640", "0?width=640"),
+        ("csi://0", "csi://0"),
+        ("v4l2src ! appsink", "v4l2src ! appsink"),
+    ],
+)
+def test_a_recording_is_relative_to_the_file(tmp_path: Path, source: str, opened: str) -> None:
+    config = load_config(write(tmp_path, MINIMAL.replace("/dev/video0", source)))
+    assert config.cameras[0].source == opened.format(tmp_path)
+
+
 def test_a_camera_s_password_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("p@ss/word\nand a comment\n")
     text = MINIMAL.replace("/dev/video0", "rtsp://me@cam:554/x") + 'password_file = "secret"\n'

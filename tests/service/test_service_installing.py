@@ -114,7 +114,7 @@ def test_on_a_system_the_user_is_made_and_the_service_started(
         "systemctl enable edgevad.service",
         "systemctl restart edgevad.service",
     ]
-    assert "RestartSteps=6\n" in plan.files[Path("/") / UNIT]  # this systemd knows them
+    assert "RestartSteps=4\n" in plan.files[Path("/") / UNIT]  # this systemd knows them
     assert f"ExecStart={installing.own_command()[0]} run --config {config}\n" in plan.files[Path("/") / UNIT]
 
 
