@@ -39,11 +39,15 @@ class CameraLog:
 
     Attributes:
         state: last logged of it.
+        leg: number of the leg in which its last frame is.
+        went_back: the clock was set back before the last frame.
     """
 
     def __init__(self, source_id: str, policy: LogPolicy, new_stretch: Callable[[], int]) -> None:
         self.source_id = source_id
         self.state: tuple[str, str | None] | None = None
+        self.leg = 0
+        self.went_back = False
         self._policy = policy
         self._new_stretch = new_stretch
         self._stretch: int | None = None
@@ -54,6 +58,8 @@ class CameraLog:
         self._count = 0
         self._next_ns: int | None = None
         self._around_until_ns = -1
+        self._anomaly_ns = 0  # when the anomaly under way began, and when it was last seen
+        self._last_anomaly_ns: int | None = None
         self._waiting: deque[LoggedImage] = deque()
         self._period_ns = 0 if policy.image_fps_hz is None else round(1e9 / policy.image_fps_hz)
 
@@ -75,7 +81,8 @@ class CameraLog:
             self._offsets[frame.segment] = offset
             if len(self._offsets) > _OFFSETS_KEPT:
                 del self._offsets[next(iter(self._offsets))]
-        self._last_ns = frame.timestamp_ns + offset
+        last_ns, self._last_ns = self._last_ns, frame.timestamp_ns + offset
+        self.went_back = self._last_ns < last_ns
         return self._last_ns
 
     def log_time_of(self, segment: int, timestamp_ns: int) -> int:
@@ -91,13 +98,10 @@ class CameraLog:
         stretch = self._stretch_at(frame)
         before: list[LoggedImage] = []
         if is_anomaly:
-            self._around_until_ns = log_ns + round(policy.post_roll_s * 1e9)
-            before = [
-                replace(waiting, details={**waiting.details, "around_event": True})
-                for waiting in self._waiting
-                if log_ns - waiting.log_ns <= policy.pre_roll_s * 1e9
-            ]
-            self._waiting.clear()
+            before = self._begin_anomaly(log_ns)
+            self._last_anomaly_ns = log_ns
+            if log_ns - self._anomaly_ns <= policy.event_s * 1e9:
+                self._around_until_ns = log_ns + round(policy.post_roll_s * 1e9)
         around = log_ns <= self._around_until_ns
         if not (due or around or policy.pre_roll_s):
             return []
@@ -124,12 +128,26 @@ class CameraLog:
             self._waiting.popleft()
         return []
 
+    def _begin_anomaly(self, log_ns: int) -> list[LoggedImage]:
+        """The frames from before an anomaly, if this is its first frame; one that flickers is one."""
+        if self._last_anomaly_ns is not None and log_ns - self._last_anomaly_ns <= self._policy.post_roll_s * 1e9:
+            return []
+        self._anomaly_ns = log_ns
+        before = [
+            replace(waiting, details={**waiting.details, "around_event": True})
+            for waiting in self._waiting
+            if log_ns - waiting.log_ns <= self._policy.pre_roll_s * 1e9
+        ]
+        self._waiting.clear()
+        return before
+
     def _stretch_at(self, frame: Frame) -> int:
         """By the gaps between the frames that were scored: those between images only show the policy."""
         segment = (frame.segment, self._segments.segment_at(frame.timestamp_ns))
         if self._stretch is None or segment != self._segment:
             self._stretch, self._segment = self._new_stretch(), segment
             self._waiting.clear()
+            self._last_anomaly_ns = None
         return self._stretch
 
     def _is_due(self, log_ns: int) -> bool:

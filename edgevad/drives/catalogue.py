@@ -6,19 +6,23 @@ It only follows the files (`layout.py`): it can be lost, and is made anew from t
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgevad.drives.layout import CATALOGUE_NAME, MARKS, DriveMarks
 from edgevad.drives.leg import LegFacts
+from edgevad.drives.rows import DriveRow, EventRow, LegRow, LegState
 from edgevad.errors import OutputError, StoreError
 
-__all__ = ["Catalogue", "DriveRow", "EventRow", "LegRow", "LegState"]
+__all__ = ["Catalogue"]
 
 # Each entry brings the schema from its index to the next version.
 _MIGRATIONS = (
@@ -45,74 +49,13 @@ _MIGRATIONS = (
     """,
 )
 _FOREVER_NS = 2**63 - 1
-
-LegState = Literal["open", "closed", "recovered", "broken"]
-
-
-@dataclass(frozen=True)
-class DriveRow:
-    """A drive: one run.
-
-    Attributes:
-        started_ns, ended_ns: Unix time; `ended_ns` is None while it is logged, and after a kill until it is recovered.
-        info: what the run said about itself (`RunInfo`, and the edgevad that logged it), as texts.
-    """
-
-    name: str
-    run_id: str
-    started_ns: int
-    ended_ns: int | None
-    info: dict[str, str]
-
-
-@dataclass(frozen=True)
-class LegRow:
-    """A leg: one file of a drive.
-
-    Attributes:
-        start_ns, end_ns: log times (Unix time) of its first and last message; None while it is open.
-        closed_ns: when its file was finished.
-        events: how many events lie in it, or reach into it.
-        keep: it is never removed by a limit. `never_train`: nothing is to be learned from it.
-    """
-
-    drive: str
-    number: int
-    state: LegState
-    start_ns: int | None
-    end_ns: int | None
-    closed_ns: int | None
-    size_bytes: int
-    images: int
-    frames: int
-    cameras: tuple[str, ...]
-    sha256: str
-    keep: bool
-    never_train: bool
-    events: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "cameras": list(self.cameras)}
-
-
-@dataclass(frozen=True)
-class EventRow:
-    """An event of a drive; times are log times, `end_ns` is None while it lasts."""
-
-    drive: str
-    id: int
-    source_id: str
-    cause: str
-    peak_score: float
-    start_ns: int
-    end_ns: int | None
-
-
-_LEG_FIELDS = tuple(field.name for field in fields(LegRow))
+_LEG_COLUMNS = tuple(field.name for field in fields(LegRow) if field.name != "events")
 
 
 class Catalogue:
     """The catalogue in the folder `root`, made where there is none. Used by one thread at a time.
+
+    Where it may not be written (another user's, a card taken out of the car), it can still be read.
 
     Raises:
         StoreError: it is broken, or of a newer edgevad (on construction and from every method).
@@ -123,7 +66,9 @@ class Catalogue:
         self.path = root / CATALOGUE_NAME
         with self._errors():
             # Used by whichever thread holds the sink; two at a time it never sees.
-            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                self._address(), uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+            )
         try:
             with self._errors():
                 self._prepare()
@@ -152,25 +97,19 @@ class Catalogue:
     def legs(self, drive: str | None = None, *, margin_ns: int = 0) -> list[LegRow]:
         """Of one drive or of all, oldest first; `LegRow.events` counts those that lie within `margin_ns`, too."""
         rows = self._rows(
-            "SELECT drive, number, state, start_ns, end_ns, closed_ns, size_bytes, images, frames, cameras, sha256,"
-            " keep, never_train, (SELECT count(*) FROM events WHERE events.drive = legs.drive"
-            " AND events.start_ns - :margin <= legs.end_ns AND ifnull(events.end_ns + :margin, :forever)"
-            " >= legs.start_ns) FROM legs WHERE :drive IS NULL OR drive = :drive"
+            f"SELECT {', '.join(_LEG_COLUMNS)} FROM legs WHERE :drive IS NULL OR drive = :drive"
             " ORDER BY ifnull(closed_ns, :forever), drive, number",
-            {"margin": margin_ns, "forever": _FOREVER_NS, "drive": drive},
+            {"forever": _FOREVER_NS, "drive": drive},
         )
-        # In the order of the fields; the three that SQLite has no type for are turned into theirs.
-        return [
-            LegRow(
-                **{
-                    **dict(zip(_LEG_FIELDS, row, strict=True)),
-                    "cameras": tuple(json.loads(row[9])),
-                    "keep": bool(row[11]),
-                    "never_train": bool(row[12]),
-                }
-            )
-            for row in rows
-        ]
+        count_near = self._event_counter(margin_ns)
+        legs = []
+        for row in rows:
+            values = dict(zip(_LEG_COLUMNS, row, strict=True))
+            values["cameras"] = tuple(json.loads(values["cameras"]))
+            for mark in MARKS:
+                values[mark] = bool(values[mark])
+            legs.append(LegRow(**values, events=count_near(row[0], values["start_ns"], values["end_ns"])))
+        return legs
 
     def events(self, drive: str) -> list[EventRow]:
         rows = self._rows(
@@ -268,10 +207,35 @@ class Catalogue:
                     [(marks.holds(mark, number), drive, number) for number in numbers],
                 )
 
+    def _event_counter(self, margin_ns: int) -> Callable[[str, int | None, int | None], int]:
+        """Counts a drive's events between two times, give or take the margin."""
+        # Not in SQL: ten thousand legs took five seconds there, in which the log fell behind.
+        starts: defaultdict[str, list[int]] = defaultdict(list)
+        ends: defaultdict[str, list[int]] = defaultdict(list)
+        for drive, start_ns, end_ns in self._rows("SELECT drive, start_ns, end_ns FROM events"):
+            starts[drive].append(start_ns)
+            ends[drive].append(_FOREVER_NS if end_ns is None else end_ns)
+        for times in (*starts.values(), *ends.values()):
+            times.sort()
+
+        def count(drive: str, start_ns: int | None, end_ns: int | None) -> int:
+            if start_ns is None or end_ns is None:
+                return 0
+            begun = bisect_right(starts[drive], end_ns + margin_ns)
+            return begun - bisect_left(ends[drive], start_ns - margin_ns)  # less those that were over before
+
+        return count
+
+    def _address(self) -> str:
+        address = self.path.absolute().as_uri()
+        if not self.path.exists() or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
+            return address
+        # SQLite takes the log's side files for granted, and cannot make them here: without them nobody writes.
+        in_use = self.path.with_name(f"{CATALOGUE_NAME}-wal").exists()
+        return f"{address}?mode=ro" if in_use else f"{address}?immutable=1"
+
     def _prepare(self) -> None:
         execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last rows, which the files bring back
         execute("PRAGMA foreign_keys = ON")
         version = execute("PRAGMA user_version").fetchone()[0]
         if version > len(_MIGRATIONS):
@@ -281,6 +245,9 @@ class Catalogue:
                 expected=f"version {len(_MIGRATIONS)} or less",
                 fix="Update edgevad, or name another folder",
             )
+        if version < len(_MIGRATIONS):
+            execute("PRAGMA journal_mode = WAL")  # is kept in the file
+        execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last rows, which the files bring back
         for target, script in enumerate(_MIGRATIONS[version:], start=version + 1):
             self._connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {target}; COMMIT;")
         # Opening reads only the header; what is broken behind it is better told now than in the middle of a drive.

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgevad.bundle.home import home_directory
-from edgevad.drives.catalogue import Catalogue, LegRow
+from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import CATALOGUE_NAME, leg_name, legs_in, read_marks, write_marks
 from edgevad.drives.reading import check_leg
+from edgevad.drives.rows import LegRow
 from edgevad.errors import OptionError, StoreError
 
 __all__ = ["LegVerdict", "default_drives_directory", "mark", "open_drives", "verify"]
@@ -96,6 +97,7 @@ def mark(
     """Mark the drive `name`, or one leg of it ("DRIVE/3"); None leaves a mark as it is. Return the drive's name.
 
     Raises:
+        OptionError: it is no name of a drive or leg.
         StoreError: there is no such drive or leg.
         OutputError: the marks cannot be written.
     """

@@ -35,6 +35,7 @@ __all__ = [
     "leg_name",
     "leg_number",
     "legs_in",
+    "marks_in_doubt",
     "read_marks",
     "write_marks",
 ]
@@ -98,7 +99,7 @@ def read_marks(folder: Path) -> DriveMarks:
     """The marks of the drive in `folder`; none where nobody has marked anything.
 
     Raises:
-        StoreError: they cannot be read. A mark that is lost could let a drive be trained on that must not be.
+        StoreError: they cannot be read.
     """
     path = folder / MARKS_NAME
     marks = DriveMarks()
@@ -112,11 +113,21 @@ def read_marks(folder: Path) -> DriveMarks:
     numbers = [found.get(mark) for mark in MARKS] if isinstance(found, dict) else [None]
     if not all(isinstance(items, list) and all(isinstance(item, int) for item in items) for items in numbers):
         raise StoreError(
-            "the drive's marks cannot be read", where=path, fix="Mark it again with edgevad drives mark, and remove it"
+            "the drive's marks cannot be read, so it counts as marked with all of them",
+            where=path,
+            fix="Remove the file, and mark the drive again: edgevad drives mark",
         )
     for mark, items in zip(MARKS, numbers, strict=True):
         marks.legs[mark] = set(items or ())
     return marks
+
+
+def marks_in_doubt(folder: Path) -> DriveMarks:
+    """As `read_marks`; every mark where they cannot be read: what was marked must be neither removed nor learned."""
+    try:
+        return read_marks(folder)
+    except StoreError:
+        return DriveMarks({mark: {0} for mark in MARKS})
 
 
 def write_marks(folder: Path, marks: DriveMarks) -> None:

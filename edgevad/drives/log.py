@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -10,14 +9,13 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgevad import __version__
 from edgevad._extras import require
 from edgevad._files import output_errors, sync_directory, writable_directory
 from edgevad.drives.camera import CameraLog, LoggedImage, encode_image
-from edgevad.drives.catalogue import Catalogue, EventRow
-from edgevad.drives.layout import drive_name, leg_name, read_marks
+from edgevad.drives.catalogue import Catalogue
+from edgevad.drives.layout import drive_name, leg_name, marks_in_doubt
 from edgevad.drives.leg import LegWriter
 from edgevad.drives.lock import FolderLock
 from edgevad.drives.messages import (
@@ -30,12 +28,15 @@ from edgevad.drives.messages import (
     event_message,
     image_message,
     incident_message,
+    run_metadata,
     score_message,
+    topic_of,
 )
 from edgevad.drives.policy import LogPolicy, Retention
 from edgevad.drives.recovery import open_catalogue, recover, remove_folder
 from edgevad.drives.retention import prune
-from edgevad.errors import EdgevadError, OutputError
+from edgevad.drives.rows import EventRow
+from edgevad.errors import EdgevadError, OptionError, OutputError
 from edgevad.events.disk import DiskFloor
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
@@ -62,6 +63,7 @@ class DriveLog(Sink):
     begins.
 
     Raises:
+        OptionError: the limits hold not even two legs (on construction).
         MissingExtraError: the packages of the extra `drives` are not installed (on construction).
         StoreError: another process logs there (on construction and from `start`); the catalogue is of a newer edgevad
             (from `start`).
@@ -77,6 +79,12 @@ class DriveLog(Sink):
             require(module, extra="drives", needed_for="The drive log")
         self.policy = policy or LogPolicy()
         self.retention = retention or Retention()
+        if self.retention.max_bytes < 2 * self.policy.leg_bytes:
+            raise OptionError(
+                f"drives limited to {self.retention.max_bytes / 1e6:g} MB hold not even two legs of"
+                f" {self.policy.leg_bytes / 1e6:g} MB",
+                fix="Raise max_bytes, or lower leg_bytes",
+            )
         self.root = Path(directory)
         try:
             writable_directory(self.root)
@@ -116,7 +124,12 @@ class DriveLog(Sink):
             camera = self._camera(frame.source_id)
             log_ns = camera.log_time_ns(frame, self._last_ns + _BETWEEN_NS)
             self._last_ns = max(self._last_ns, log_ns)
-            topic = _topic(frame.source_id)
+            if camera.went_back and camera.leg == self._number:
+                # Readers order a leg by time: what came before and after would be mingled.
+                self._close_leg()
+                leg = self._open_leg()
+            camera.leg = self._number
+            topic = topic_of(frame.source_id)
             leg.add_json(f"{topic}/{SCORE}", score_message(result), log_ns, frame.timestamp_ns, frame.source_id)
             if camera.state != (result.state, result.fault):
                 camera.state = (result.state, result.fault)
@@ -189,7 +202,7 @@ class DriveLog(Sink):
         folder.mkdir(exist_ok=True)
         sync_directory(self.root)
         self._number += 1
-        metadata = {**self._metadata(self._run), "leg": str(self._number)}
+        metadata = {**run_metadata(self._run, self.policy), "leg": str(self._number)}
         # The file first: of a row without a file the next start would say that a leg is missing.
         self._leg = LegWriter(
             folder / leg_name(self._number), metadata, flush_s=self.policy.flush_s, sync_s=self.policy.sync_s
@@ -213,7 +226,7 @@ class DriveLog(Sink):
             self._index().remove_leg(self._drive, self._number)
             return
         self._index().close_leg(self._drive, self._number, facts, "closed")
-        self._index().apply_marks(self._drive, read_marks(self.root / self._drive))
+        self._index().apply_marks(self._drive, marks_in_doubt(self.root / self._drive))
 
     def _keep_up(self, leg: LegWriter, *, at_once: bool = False) -> None:
         before_bytes = leg.size_bytes
@@ -270,7 +283,7 @@ class DriveLog(Sink):
 
     def _add_drive(self) -> None:
         if self._run is not None:
-            self._index().add_drive(self._drive, self._run.started_ns, self._metadata(self._run))
+            self._index().add_drive(self._drive, self._run.started_ns, run_metadata(self._run, self.policy))
 
     def _index(self) -> Catalogue:
         if self._catalogue is None:
@@ -304,18 +317,6 @@ class DriveLog(Sink):
 
     def _encoded(self, image: Image) -> bytes:
         return encode_image(image, self.policy)
-
-    def _metadata(self, run: RunInfo) -> dict[str, str]:
-        info: dict[str, Any] = {**run.to_json(), "sources": "\n".join(run.sources), "is_live": str(run.is_live).lower()}
-        policy = {
-            f"policy_{name}": "none" if value is None else str(value) for name, value in vars(self.policy).items()
-        }
-        return {**{name: str(value) for name, value in info.items()}, "edgevad": __version__, **policy}
-
-
-def _topic(source_id: str) -> str:
-    """Of a camera: its name with what topics are better without replaced; the name itself is in the channel."""
-    return "/" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", source_id).strip("-.") or "camera")
 
 
 def _add_image(leg: LegWriter, topic: str, source_id: str, image: LoggedImage) -> None:

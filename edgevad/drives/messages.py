@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from edgevad import __version__
 from edgevad._extras import require
+from edgevad.drives.policy import LogPolicy
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
+from edgevad.events.run_info import RunInfo
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
@@ -27,7 +31,9 @@ __all__ = [
     "image_message",
     "image_schema",
     "incident_message",
+    "run_metadata",
     "score_message",
+    "topic_of",
 ]
 
 # Of each camera: /<camera>/image and so on.
@@ -110,6 +116,18 @@ SCHEMAS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     STATE_TOPIC[1:]: ("edgevad.State", _object(camera=_STRING, state=_STATE, fault=_OPTIONAL_STRING)),
 }
+
+
+def topic_of(source_id: str) -> str:
+    """Of a camera: its name with what topics are better without replaced; the name itself is in the channel."""
+    return "/" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", source_id).strip("-.") or "camera")
+
+
+def run_metadata(run: RunInfo, policy: LogPolicy) -> dict[str, str]:
+    """What every leg says about its run; MCAP's metadata are texts."""
+    info: dict[str, Any] = {**run.to_json(), "sources": "\n".join(run.sources), "is_live": str(run.is_live).lower()}
+    logged = {f"policy_{name}": "none" if value is None else str(value) for name, value in vars(policy).items()}
+    return {**{name: str(value) for name, value in info.items()}, "edgevad": __version__, **logged}
 
 
 def encode_json(message: dict[str, Any]) -> bytes:

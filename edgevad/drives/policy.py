@@ -20,6 +20,7 @@ class LogPolicy:
         pre_roll_s: every frame from so long before an event's first one is logged; 0 spares the encoding of frames
             that are not needed in the end, and an event's images start with its first frame.
         post_roll_s: as long every frame is still logged after an event's last one.
+        event_s: of an event that lasts longer (a lens covered, a night in a garage), every frame of so long only.
         image_width_px: wider images are shrunk by the smallest whole number that brings them to this or below.
         jpeg_quality: 1 to 100.
         leg_s, leg_bytes: a leg (one file) is closed, and the next one begun, when it is that long or large.
@@ -31,6 +32,7 @@ class LogPolicy:
     every_nth: int = 1
     pre_roll_s: float = 2.0
     post_roll_s: float = 2.0
+    event_s: float = 120.0
     image_width_px: int = 640
     jpeg_quality: int = 90
     leg_s: float = 60.0
@@ -45,6 +47,7 @@ class LogPolicy:
             ("every_nth", self.every_nth, 1),
             ("pre-roll in s", self.pre_roll_s, 0),
             ("post-roll in s", self.post_roll_s, 0),
+            ("longest stretch of an event in s", self.event_s, 0),
             ("image width in px", self.image_width_px, 16),
             ("length of a leg in s", self.leg_s, 1),
             ("size of a leg in bytes", self.leg_bytes, 100_000),

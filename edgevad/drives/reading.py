@@ -14,9 +14,9 @@ from typing import IO, Any
 
 from edgevad._extras import require
 from edgevad._files import atomic_file, sha256_of
-from edgevad.drives.catalogue import EventRow
 from edgevad.drives.leg import CHUNK_BYTES, LIBRARY, METADATA_NAME, RECOVERED_KEY, LegFacts
 from edgevad.drives.messages import EVENTS_TOPIC, IMAGE, SCORE
+from edgevad.drives.rows import EventRow
 from edgevad.errors import StoreError
 
 __all__ = ["LegContents", "check_leg", "facts_of", "metadata_of", "rebuild"]

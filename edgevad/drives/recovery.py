@@ -10,7 +10,7 @@ from typing import Any
 
 from edgevad._files import output_errors
 from edgevad.drives.catalogue import Catalogue
-from edgevad.drives.layout import CATALOGUE_NAME, PART_SUFFIX, leg_name, legs_in, read_marks
+from edgevad.drives.layout import CATALOGUE_NAME, PART_SUFFIX, leg_name, legs_in, marks_in_doubt
 from edgevad.drives.leg import RECOVERED_KEY
 from edgevad.drives.reading import facts_of, metadata_of, rebuild
 from edgevad.errors import OutputError, StoreError
@@ -163,7 +163,7 @@ def _conclude(root: Path, catalogue: Catalogue, current: str | None) -> None:
             continue
         if drive.ended_ns is None:
             catalogue.end_drive(drive.name)
-        catalogue.apply_marks(drive.name, read_marks(root / drive.name))
+        catalogue.apply_marks(drive.name, marks_in_doubt(root / drive.name))
 
 
 def remove_folder(folder: Path) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevad._files import output_errors
-from edgevad.drives.catalogue import Catalogue, LegRow
+from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import leg_name
 from edgevad.drives.policy import Retention
 from edgevad.drives.recovery import remove_folder
+from edgevad.drives.rows import LegRow
 from edgevad.events.disk import free_bytes
 
 __all__ = ["Removal", "prune"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgevad.events.lane import SinkCounters
+from edgevad.events.waiting import SinkCounters
 
 if TYPE_CHECKING:
     from edgevad.runtime.counters import FrameCounters

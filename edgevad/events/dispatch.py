@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from edgevad.events.event import Event
 from edgevad.events.health import Report
 from edgevad.events.incident import Incident
-from edgevad.events.lane import Lane, Limits, QueueCounters, SinkCounters
+from edgevad.events.lane import Lane
 from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
+from edgevad.events.waiting import Limits, QueueCounters, SinkCounters
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result

@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgevad.drives.catalogue import Catalogue, DriveRow, LegRow
+from edgevad.drives.catalogue import Catalogue
+from edgevad.drives.rows import DriveRow, LegRow
 
 __all__ = ["drive_json", "drive_table", "drives_table", "legs_table"]
 
@@ -98,7 +99,8 @@ def drive_table(catalogue: Catalogue, drive: DriveRow) -> RenderableType:
 def legs_table(legs: Sequence[LegRow], last: tuple[str, Sequence[str]] | None = None) -> RenderableType:
     """One row for each leg; `last` is the name of one more column and its cells."""
     table = Table(title="Legs", title_justify="left")
-    for column in ("leg", "state", "began", "length", "images", "size", "events", "marks"):
+    table.add_column("leg", no_wrap=True)
+    for column in ("state", "began", "length", "images", "size", "events", "marks"):
         table.add_column(column, justify="right" if column in ("length", "images", "size", "events") else "left")
     if last is not None:
         table.add_column(last[0])

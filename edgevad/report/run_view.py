@@ -30,6 +30,7 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_COUNT = 60
 _BAR_COUNT = 40
 _SUMMARY_EVENTS = 10
+_UNIX_NS = 10**18  # the year 2001; no recording lasts that long
 _STYLES = {"anomaly": "bold red", "normal": "green", "warm-up": "yellow", "fault": "magenta"}
 
 
@@ -179,9 +180,16 @@ def event_line(event: Event) -> str:
     """One event in words."""
     return (
         f"event {event.id}: frames {event.start_frame} to {event.end_frame} "
-        f"({event.duration_s:.1f} s from {event.start_ns / 1e9:.1f} s), "
+        f"({event.duration_s:.1f} s from {_moment(event.start_ns)}), "
         f"peak score {event.peak_score:.1f} ({event.cause})"
     )
+
+
+def _moment(timestamp_ns: int) -> str:
+    """A camera's frame has a time of day; a recording's, the seconds since its beginning."""
+    if timestamp_ns < _UNIX_NS:
+        return f"{timestamp_ns / 1e9:.1f} s"
+    return time.strftime("%H:%M:%S", time.localtime(timestamp_ns / 1e9))
 
 
 def incident_line(incident: Incident) -> str:

@@ -15,30 +15,18 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edgevad.errors import OptionError
 from edgevad.events.incident import Incident
+from edgevad.runtime.evidence import TINY_S, Evidence, Level
+from edgevad.runtime.picture import gray_of, sharpness, structured_share
 from edgevad.sources.frame import Frame, Image
 
 __all__ = ["LensFault", "LensMonitor", "LensSpec", "LensVerdict"]
 
 LensFault = Literal["black", "frozen", "covered", "blurred"]
 
-# Measured at this size whatever the model's is, so that the limits mean the same for every model.
-_SIDE_PX = 64
-_BLOCKS = 8
-# Coarse structure is seen across so many pixels.
-_COARSE_PX = 4
-# Mean absolute Laplacian that rounding to whole gray levels alone makes.
-_ROUNDING = 1.0
-# Below this coarse structure, in gray levels, rounding hides whether a picture is sharp.
-_LEAST_COARSE = 4.0
-# A place has structure where its standard deviation is above this, in gray levels, and above this share of the mean.
-_LEAST_STRUCTURE = 1.5
-_STRUCTURE_SHARE = 0.03
 # As long as nothing has been learned of a camera, only what no working camera shows is a fault.
 _UNLEARNED_SHARPNESS = 0.12
 _UNLEARNED_STRUCTURE = 0.05
@@ -56,7 +44,9 @@ class LensSpec:
         black_level: gray level, 0 to 255, below which a pixel is dark.
         black_share: share of pixels that may be brighter in a black picture.
         black_s: seconds of black pictures before they are reported.
-        frozen_s: seconds of identical frames before they are reported.
+        still_s: seconds of identical frames before they are judged no more.
+        frozen_s: the same before they are reported; longer than the time between a stream's key frames, between which
+            an encoder may repeat a world that stands still.
         covered_share: share of the picture's places that may still show structure in a covered one.
         covered_ratio: the same, as a share of the camera's own long-run level.
         covered_s: seconds of covered pictures before they are reported.
@@ -74,7 +64,8 @@ class LensSpec:
     black_level: float = 16.0
     black_share: float = 0.005
     black_s: float = 1.0
-    frozen_s: float = 2.0
+    still_s: float = 2.0
+    frozen_s: float = 5.0
     covered_share: float = 0.15
     covered_ratio: float = 0.25
     covered_s: float = 2.0
@@ -131,10 +122,10 @@ class LensMonitor:
             "covered": self.spec.covered_s,
             "blurred": self.spec.blurred_s,
         }
-        self._evidence = {fault: _Evidence(hold_s, self.spec.recover_s) for fault, hold_s in holds.items()}
+        self._evidence = {fault: Evidence(hold_s, self.spec.recover_s) for fault, hold_s in holds.items()}
         self._stream: tuple[str, int] | None = None
         self._last_ns = 0
-        self._rows: Image | None = None
+        self._last: tuple[Image, Image] | None = None  # rows of the frame, and it at model size
         self._seen: LensFault | None = None  # in the last frame by itself, frozen left aside
         self._open: tuple[LensFault, Incident] | None = None
         self._forget()
@@ -144,7 +135,7 @@ class LensMonitor:
         ended = self._enter(frame)
         now_ns = frame.timestamp_ns
         elapsed_s = min(max(now_ns - self._last_ns, 0) / 1e9, _LONGEST_STEP_S)
-        repeats = self._repeats(frame.image)
+        repeats = self._repeats(frame.image, small)
         if not repeats:
             self._seen = self._look(small, elapsed_s)
         for fault, evidence in self._evidence.items():
@@ -166,7 +157,7 @@ class LensMonitor:
 
     @property
     def evidence(self) -> dict[LensFault, float]:
-        """How near each fault is to being reported, in [0, 1]."""
+        """How near each fault is to being reported, in [0, 1]; 1 while it is."""
         return {fault: evidence.share for fault, evidence in self._evidence.items()}
 
     def finish(self) -> Incident | None:
@@ -185,41 +176,43 @@ class LensMonitor:
         if self._stream is None or stream[0] != self._stream[0]:
             self._forget()
         self._stream, self._last_ns = stream, frame.timestamp_ns
-        self._rows = self._seen = None
+        self._last = self._seen = None
         for evidence in self._evidence.values():
             evidence.clear()
         return ended
 
     def _forget(self) -> None:
-        self._sharpness = _Level(self.spec.memory_s)
-        self._structure = _Level(self.spec.memory_s)
+        self._sharpness = Level(self.spec.memory_s)
+        self._structure = Level(self.spec.memory_s)
 
-    def _repeats(self, image: Image) -> bool:
-        # Rows from top to bottom stand for the frame: noise is in all of them.
+    def _repeats(self, image: Image, small: Image) -> bool:
+        # A few rows to the byte, where noise always is, and all of the frame averaged, where a change may be elsewhere.
         rows = image[:: max(1, len(image) // _SAMPLED_ROWS)]
-        last = self._rows
-        repeats = last is not None and last.shape == rows.shape and bool(np.array_equal(last, rows))
+        repeats = self._last is not None and all(
+            last.shape == now.shape and np.array_equal(last, now)
+            for last, now in zip(self._last, (rows, small), strict=True)
+        )
         if not repeats:
-            self._rows = rows.copy()
+            self._last = (rows.copy(), small.copy())
         return repeats
 
     def _look(self, small: Image, elapsed_s: float) -> LensFault | None:
         """What the picture shows by itself, against what is known of the camera."""
         spec = self.spec
-        gray = _gray(small)
+        gray = gray_of(small)
         if np.count_nonzero(gray >= spec.black_level) <= spec.black_share * gray.size:
             return "black"
-        structure = _structured_share(gray)
+        structure = structured_share(gray)
         learned = self._structure.seconds >= spec.learn_s
         limit = min(spec.covered_share, spec.covered_ratio * self._structure.value) if learned else _UNLEARNED_STRUCTURE
         if structure <= limit * self._slack("covered"):
             return "covered"
-        sharpness = _sharpness(gray)
-        if sharpness is not None:
+        sharp = sharpness(gray)
+        if sharp is not None:
             sharpest = min(spec.blurred_sharpness, spec.blurred_ratio * self._sharpness.value)
-            if sharpness <= (sharpest if learned else _UNLEARNED_SHARPNESS) * self._slack("blurred"):
+            if sharp <= (sharpest if learned else _UNLEARNED_SHARPNESS) * self._slack("blurred"):
                 return "blurred"
-            self._sharpness.add(sharpness, elapsed_s)
+            self._sharpness.add(sharp, elapsed_s)
         self._structure.add(structure, elapsed_s)
         return None
 
@@ -228,8 +221,11 @@ class LensMonitor:
         return _SLACK if self._open is not None and self._open[0] == fault else 1.0
 
     def _at_once(self) -> LensFault | None:
-        # Blur and standstill have to last before they say anything; a picture that shows nothing says so by itself.
-        return self._seen if self._seen in ("black", "covered") else None
+        # A picture that shows nothing says so by itself; standstill and blur have to last before they say anything.
+        if self._seen in ("black", "covered"):
+            return self._seen
+        still = self._evidence["frozen"]
+        return "frozen" if not still.is_none and still.seconds >= self.spec.still_s - TINY_S else None
 
     def _tell(self, frame: Frame) -> Incident | None:
         if self._open is not None:
@@ -238,6 +234,9 @@ class LensMonitor:
             if not evidence.is_none:
                 return None
             self._open = None
+            for other in self._evidence.values():
+                if other.last_ns != frame.timestamp_ns:
+                    other.clear()
             lasted_s = (evidence.last_ns - incident.start_ns) / 1e9
             detail = f"{frame.source_id}: gives a picture to judge again, after {lasted_s:.1f} s"
             return incident.ended(detail, end_ns=evidence.last_ns)
@@ -256,90 +255,3 @@ _WORDS: dict[LensFault, str] = {
     "covered": "the lens is covered, the picture shows no structure",
     "blurred": "the picture is blurred (dirt, mist or focus)",
 }
-
-
-class _Evidence:
-    """Seconds for which a fault was seen, less those for which it was not; full after `hold_s`, gone in `recover_s`."""
-
-    def __init__(self, hold_s: float, recover_s: float) -> None:
-        self._hold_s = hold_s
-        self._loss = math.inf if recover_s == 0 else hold_s / recover_s
-        self.start_ns = self.last_ns = 0
-        self.clear()
-
-    def clear(self) -> None:
-        self._seconds = 0.0
-        self._frames = 0
-        self.is_certain = False
-
-    @property
-    def share(self) -> float:
-        return 1.0 if self.is_certain else self._seconds / max(self._hold_s, 1e-9)
-
-    @property
-    def is_none(self) -> bool:
-        return self._frames == 0
-
-    def add(self, seen: bool, since_ns: int, now_ns: int, elapsed_s: float) -> None:
-        """Count the time since the last frame; `since_ns` is when the fault began if this frame is its first."""
-        if seen:
-            # One frame alone says nothing about how long it lasts; two that are the same do.
-            if self._frames or since_ns < now_ns:
-                self._seconds = min(self._hold_s, self._seconds + elapsed_s)
-            if self._frames == 0:
-                self.start_ns = since_ns
-            self._frames += 1
-            self.last_ns = now_ns
-            self.is_certain = self.is_certain or self._seconds >= self._hold_s
-        elif self._frames and elapsed_s > 0:
-            self._seconds -= self._loss * elapsed_s
-            if self._seconds <= 0:
-                self.clear()
-
-
-class _Level:
-    """Where a figure usually lies: a mean of the last `memory_s` seconds that no single frame moves far."""
-
-    def __init__(self, memory_s: float) -> None:
-        self._memory_s = memory_s
-        self._count = 0
-        self.value = 0.0
-        self.seconds = 0.0
-
-    def add(self, value: float, elapsed_s: float) -> None:
-        self._count += 1
-        self.seconds += elapsed_s
-        step = max(elapsed_s / self._memory_s, 1.0 / self._count)
-        change = value - self.value
-        if self._count > 1:
-            change = min(max(change, -0.5 * self.value), 0.5 * self.value)
-        self.value += min(step, 1.0) * change
-
-
-def _gray(small: Image) -> Image:
-    gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    if min(gray.shape) > _SIDE_PX:
-        gray = cv2.resize(gray, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(gray, dtype=np.uint8)
-
-
-def _structured_share(gray: Image) -> float:
-    """Share of the places of an 8 x 8 grid that show more than a plain surface, in [0, 1]."""
-    values: npt.NDArray[np.float32] = gray.astype(np.float32)
-    size = (_BLOCKS, _BLOCKS)
-    mean = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-    variance = cv2.resize(values * values, size, interpolation=cv2.INTER_AREA) - mean * mean
-    least = max(_LEAST_STRUCTURE, _STRUCTURE_SHARE * float(mean.mean()))
-    return float(np.count_nonzero(variance > least * least)) / variance.size
-
-
-def _sharpness(gray: Image) -> float | None:
-    """Fine detail over coarse structure, whatever the contrast: about 0.5 in focus; None where there is too little."""
-    rows, columns = gray.shape
-    k = _COARSE_PX
-    coarse = cv2.norm(gray[:, k:], gray[:, :-k], cv2.NORM_L1) / (rows * (columns - k))
-    coarse += cv2.norm(gray[k:], gray[:-k], cv2.NORM_L1) / ((rows - k) * columns)
-    if coarse < _LEAST_COARSE:
-        return None
-    fine = cv2.norm(cv2.Laplacian(gray, cv2.CV_16S, borderType=cv2.BORDER_REPLICATE), cv2.NORM_L1) / gray.size
-    return math.sqrt(max(0.0, fine * fine - _ROUNDING * _ROUNDING)) / float(coarse)

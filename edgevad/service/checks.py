@@ -17,11 +17,11 @@ from edgevad.bundle.home import home_directory
 from edgevad.errors import ServiceError
 from edgevad.service.clock import check_clock
 from edgevad.service.config import RunConfig
-from edgevad.service.finding import Finding, failed, good, warning
-from edgevad.service.installing import service_state
+from edgevad.service.finding import Finding, failed, good, of_error, warning
+from edgevad.service.installing import has_systemd, service_state
 from edgevad.service.needs import missing_needs
 
-__all__ = ["CRASH_FIXES", "cameras", "clock", "disk", "packages", "permissions", "python", "service"]
+__all__ = ["CRASH_FIXES", "cameras", "clock", "disk", "machine", "packages", "permissions", "python", "service"]
 
 # What a crash of the process that looked at a thing means.
 CRASH_FIXES = {
@@ -35,6 +35,7 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
 _CONNECT_S = 3.0
 _GIGABYTE = 10**9
 _DEFAULT_FLOOR = 500_000_000
+_HOT_C = 85.0
 _OPTIONAL = {
     "av": "clips",
     "mcap": "drives",
@@ -192,12 +193,35 @@ def _secret_files(config: RunConfig | None) -> list[Path]:
     return [path for path in found if path is not None]
 
 
+def machine(config: RunConfig | None) -> list[Finding]:
+    """Heat and power, as far as the machine tells."""
+    from edgevad.runtime.power import read_machine
+
+    reading = read_machine()
+    limit_c = config.governor.temperature_limit_c if config is not None and config.governor is not None else _HOT_C
+    parts = [f"power mode {reading.power_mode}"] if reading.power_mode is not None else []
+    if reading.temperature_c is not None:
+        parts.append(f"hottest zone {reading.temperature_c:.0f} °C")
+    if reading.memory_used_bytes is not None and reading.memory_total_bytes is not None:
+        used, total = reading.memory_used_bytes / _GIGABYTE, reading.memory_total_bytes / _GIGABYTE
+        parts.append(f"{used:.1f} of {total:.1f} GB memory used")
+    found = ", ".join(parts) or "it tells neither heat nor power nor memory"
+    if reading.throttled:
+        fix = "Cool it, or choose another power mode (nvpmodel -q)"
+        return [warning("machine", f"{found}, held back by {', '.join(reading.throttled)}", fix)]
+    if limit_c and reading.temperature_c is not None and reading.temperature_c > limit_c:
+        return [warning("machine", f"{found}, above {limit_c:g} °C: fewer frames are looked at", "Cool it")]
+    return [good("machine", found)]
+
+
 def service(config: RunConfig | None) -> list[Finding]:
     """The installed service, where systemd runs."""
+    if not has_systemd():
+        return [good("service", "systemd does not run here (a container?)")]
     try:
         state = service_state()
     except ServiceError as error:
-        return [good("service", f"{error.what}; the service is not looked at")]
+        return [of_error("service", error, "warn")]
     if not state.is_installed:
         return [good("service", "not installed")]
     values = state.properties

@@ -39,10 +39,23 @@ _HERE: dict[str, Callable[[RunConfig | None], list[Finding]]] = {
     "disk": checks.disk,
     "clock": checks.clock,
     "permissions": checks.permissions,
+    "machine": checks.machine,
     "service": checks.service,
 }
 _IN_A_CHILD = {"opencv": _LIMIT_S, "onnxruntime": _LIMIT_S, "gpu": _ENGINE_LIMIT_S, "bundle": _ENGINE_LIMIT_S}
-_ORDER = ("python", "packages", "opencv", "cameras", "onnxruntime", "gpu", "bundle", "disk", "clock", "permissions")
+_ORDER = (
+    "python",
+    "packages",
+    "opencv",
+    "cameras",
+    "onnxruntime",
+    "gpu",
+    "bundle",
+    "disk",
+    "clock",
+    "permissions",
+    "machine",
+)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevad.events.plugins import GROUP, plugin_names
 from edgevad.service.config import RunConfig
 
 __all__ = ["EXTRAS", "missing_needs"]
@@ -35,6 +36,10 @@ def missing_needs(config: RunConfig) -> list[str]:
     for where, package, extra in EXTRAS:
         if getattr(config, where) is not None and importlib.util.find_spec(package) is None:
             lines.append(f"[{where}]: the package '{package}' is missing: pip install 'edgevad[{extra}]'")
+    installed = plugin_names() if config.plugins else []
+    for name in config.plugins:
+        if name not in installed:
+            lines.append(f"[plugins.{name}]: no package here brings it (entry points of the group {GROUP})")
     return lines
 
 

@@ -4,8 +4,8 @@ Everything is closed that scoring does not need. What stays open, and why:
 
 - cameras and GPU are devices, so there is no PrivateDevices; DeviceAllow lists them, by driver, so that a camera that
   is plugged in later is one of them;
-- GPU drivers and OpenVINO write machine code while they run (OpenVINO refuses every graph otherwise, ONNX Runtime does
-  without), so memory may be made executable where they are used;
+- GPU drivers, OpenVINO and GStreamer write machine code while they run (OpenVINO refuses every graph otherwise, ONNX
+  Runtime does without), so memory may be made executable where they are used;
 - /proc is whole, but for other users' processes: memory, board and driver are read there;
 - the network is there where the configuration has something that needs it, and only then.
 """
@@ -18,13 +18,14 @@ from textwrap import dedent
 
 from edgevad.service.config import RunConfig
 
-__all__ = ["UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
+__all__ = ["GROUPS", "PLUGIN_GROUPS", "UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
 
 UNIT_NAME = "edgevad.service"
 _USER = "edgevad"
 _STATE = Path("/var/lib/edgevad")
-# Those of them that a machine has are joined: cameras, GPU, CSI cameras, jetson-stats, plug-ins' pins and buses.
-WANTED_GROUPS = ("video", "render", "jtop", "gpio", "i2c", "dialout")
+# Those of them that a machine has are joined: of cameras, GPU, jetson-stats; of plug-ins' pins and buses.
+GROUPS = ("video", "render", "jtop")
+PLUGIN_GROUPS = ("gpio", "i2c", "dialout")
 
 _CAMERAS = ("char-video4linux rw", "char-media rw")
 # As /proc/devices calls drivers of GPUs, and those devices of a Jetson that share the number of "misc".
@@ -50,7 +51,7 @@ class UnitSpec:
         groups: joined beside the user's own.
         writable: folders beside /var/lib/edgevad that are written to.
         needs_network: a camera, sink or plugin of the configuration uses it.
-        needs_jit: the engine writes machine code while it runs.
+        needs_jit: the engine, or GStreamer, writes machine code while it runs.
         needs_gpu, has_csi, has_plugins: devices and places that are opened for them.
         sees_homes: the program or its configuration lies in somebody's home.
         all_devices: no list of devices, for boards whose drivers it does not know.
@@ -80,6 +81,8 @@ def unit_spec(
     dirs = [section.dir for section in (config.events, config.drives) if section is not None]
     sources = [camera.source for camera in config.cameras]
     is_networked = any("://" in source and not source.startswith("csi:") for source in sources)
+    # Its videoconvert compiles what it does to pixels (ORC).
+    has_gstreamer = any(source.startswith("csi:") or " ! " in source for source in sources)
     sinks = (config.mqtt, config.metrics, *config.webhooks)
     return UnitSpec(
         command,
@@ -87,7 +90,7 @@ def unit_spec(
         groups=groups,
         writable=tuple(path for path in dirs if path is not None and not path.is_relative_to(_STATE)),
         needs_network=is_networked or bool(config.plugins) or any(sink is not None for sink in sinks),
-        needs_jit=config.run.backend != "onnxruntime",
+        needs_jit=config.run.backend != "onnxruntime" or has_gstreamer,
         needs_gpu=config.run.backend not in ("onnxruntime", "openvino"),
         has_csi=any(source.startswith("csi:") or "nvargus" in source for source in sources),
         has_plugins=bool(config.plugins),
@@ -123,7 +126,9 @@ def _unit(spec: UnitSpec) -> str:
 
 def _service(spec: UnitSpec) -> str:
     command = " ".join(_escape(part) for part in spec.command)
-    steps = "RestartSteps=6\nRestartMaxDelaySec=60\n" if spec.systemd_version >= 254 else ""
+    # Each start costs a second of a core; but systemd counts from the boot on, so the longest pause must do, too, for
+    # what happens once a week.
+    steps = "RestartSteps=4\nRestartMaxDelaySec=15\n" if spec.systemd_version >= 254 else ""
     return (
         dedent(f"""\
         [Service]

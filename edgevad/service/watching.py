@@ -20,7 +20,7 @@ _DAY_S = 86_400.0
 class LensConfig(Section):
     """[lens], for `LensSpec`"""
 
-    black_level: float = option("Gray level below which a pixel is dark.", 24.0, low=0, high=255)
+    black_level: float = option("Gray level below which a pixel is dark.", 16.0, low=0, high=255)
     black_share: float = option("Share of pixels that may be brighter in a black picture.", 0.005, low=0, high=1)
     black_s: float = option("Black pictures for so long are reported.", 1.0, low=0, high=_DAY_S)
     frozen_s: float = option("Identical frames for so long are reported.", 2.0, low=0, high=_DAY_S)
@@ -32,7 +32,7 @@ class LensConfig(Section):
     blurred_sharpness: float = option(
         "Fine detail over coarse structure above which no picture is blurred.", 0.25, low=0, high=1
     )
-    blurred_ratio: float = option("The same, as a share of the camera's long-run level.", 0.5, low=0, high=1)
+    blurred_ratio: float = option("The same, as a share of the camera's long-run level.", 0.6, low=0, high=1)
     blurred_s: float = option("Blurred pictures for so long are reported.", 3.0, low=0, high=_DAY_S)
     recover_s: float = option("Good pictures for so long end what was reported.", 1.0, low=0, high=_DAY_S)
     learn_s: float = option("Good pictures before the camera's own level counts.", 10.0, low=0, high=_DAY_S)
@@ -63,7 +63,7 @@ class GovernorConfig(Section):
         above=0,
         high=1000,
     )
-    latency_hold_s: float = option("Between two changes because of latency.", 5.0, low=0.1, high=_DAY_S)
+    latency_hold_s: float = option("Between two changes because of latency.", 10.0, low=0.1, high=_DAY_S)
     temperature_hold_s: float = option("Between two changes because of heat.", 20.0, low=0.1, high=_DAY_S)
     climb_s: float = option("All is well for so long before the rate rises by a step.", 30.0, low=0.1, high=_DAY_S)
     longest_climb_s: float = option(

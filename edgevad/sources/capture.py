@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,9 @@ class Capture:
         """Let go of the camera."""
 
 
+_USUAL_RATE_HZ = 25.0
+_CATCHING_UP_S = 1.0  # a machine that decodes more slowly than frames come never gets there
+
 Opener = Callable[[], Capture]
 
 
@@ -45,9 +49,30 @@ class OpenCVCapture(Capture):
     def __init__(self, capture: cv2.VideoCapture, *, is_stamped: bool = False) -> None:
         self._capture = capture
         self._is_stamped = is_stamped
+        self._is_grabbed = False
         self.rate_hz = rate_of(capture)
 
+    def catch_up(self) -> None:
+        """Pass over what waits in line already, up to the first frame that had to be waited for.
+
+        Frames that lie in line all come at once: by the times of their arrival, everything in them would move at a
+        multiple of its speed.
+        """
+        wait_s = 0.5 / (self.rate_hz or _USUAL_RATE_HZ)
+        end_s = before_s = time.perf_counter()
+        end_s += _CATCHING_UP_S
+        self._is_grabbed = True
+        while self._is_grabbed and before_s < end_s:
+            self._is_grabbed = bool(self._capture.grab())
+            now_s = time.perf_counter()
+            if now_s - before_s >= wait_s:
+                break
+            before_s = now_s
+
     def read(self) -> tuple[bool, Any]:
+        if self._is_grabbed:
+            self._is_grabbed = False
+            return self._capture.retrieve()
         return self._capture.read()
 
     def taken_s(self) -> float | None:

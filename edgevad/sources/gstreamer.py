@@ -138,5 +138,5 @@ def _require_gstreamer(what: str, name: str) -> None:
             where=name,
             fix="pip's opencv-python never is, and shadows the system's: use a Python environment made with "
             "--system-site-packages, pip uninstall opencv-python in it, and install python3-opencv (a Jetson has "
-            "JetPack's)",
+            "JetPack's); docs/cameras.md has the commands",
         )

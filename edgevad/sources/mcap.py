@@ -56,7 +56,11 @@ class _Entry(NamedTuple):
     data: bytes
     encoding: str
     details: dict[str, Any] | None
-    file: Path
+
+    @property
+    def order(self) -> tuple[int, int]:
+        # The clock may have been set back between two stretches.
+        return (self.details["stretch"] if self.details is not None else 0, self.log_ns)
 
 
 def open_mcap(paths: Sequence[Path], *, name: str, camera: str | None = None, gap_s: float = 1.0) -> Source:
@@ -131,25 +135,25 @@ class McapSource(Source):
                 yield Frame(image, index, timestamp_ns, self._source_id, segment)
 
     def _entries(self) -> Generator[_Entry, None, None]:
-        """By log time over all files: a leg may begin with frames from before an event, older than its predecessor's
-        last ones."""
+        """By stretch and log time over all files: a leg may begin with frames from before an event, older than its
+        predecessor's last ones."""
         pending = list(reversed(self._with_camera))
-        active: list[tuple[int, int, _Entry, Generator[_Entry, None, None]]] = []
+        active: list[tuple[tuple[int, int], int, _Entry, Generator[_Entry, None, None]]] = []
         opened = 0
         try:
             while pending or active:
-                while pending and (not active or pending[-1].start_ns <= active[0][0]):
+                while pending and (not active or pending[-1].start_ns <= active[0][2].log_ns):
                     entries = self._entries_of(pending.pop())
                     opened += 1
                     if (first := next(entries, None)) is not None:
-                        heapq.heappush(active, (first.log_ns, opened, first, entries))
+                        heapq.heappush(active, (first.order, opened, first, entries))
                 if not active:
                     continue
-                _, order, entry, entries = active[0]
+                _, number, entry, entries = active[0]
                 if (following := next(entries, None)) is None:
                     heapq.heappop(active)
                 else:
-                    heapq.heapreplace(active, (following.log_ns, order, following, entries))
+                    heapq.heapreplace(active, (following.order, number, following, entries))
                 yield entry
         finally:
             for *_, entries in active:
@@ -165,7 +169,7 @@ class McapSource(Source):
                         details = (message.log_time, json.loads(message.data))
                     elif (encoding := camera.images.get(channel.id)) is not None:
                         known = details[1] if details is not None and details[0] == message.log_time else None
-                        yield _Entry(message.log_time, message.data, encoding, known, file.path)
+                        yield _Entry(message.log_time, message.data, encoding, known)
         except _unreadable() as error:
             raise _broken(file.path, error) from error
 

@@ -82,7 +82,9 @@ class Stream:
                 where=self.name,
                 fix="Check the address, the password and the network",
             )
-        return OpenCVCapture(capture)
+        opened = OpenCVCapture(capture)
+        opened.catch_up()
+        return opened
 
     def _connect(self, threads: int) -> cv2.VideoCapture:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _ms(self.timeout_s)]

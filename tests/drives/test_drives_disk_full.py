@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from edgevad.drives.folder import verify
 from edgevad.drives.log import DriveLog
 from edgevad.drives.policy import LogPolicy, Retention
 from edgevad.errors import OutputError
+from edgevad.events import Dispatcher, Incident
+from edgevad.events.dispatch import Limits
 from edgevad.runtime.pipeline import Result
 from edgevad.sources import Frame
 
@@ -96,3 +99,28 @@ def test_a_full_disk_takes_ordinary_legs_first(small_disk: Path, monkeypatch: py
         legs = catalogue.legs()
     assert legs[0].number > 5
     assert legs[-1].frames
+
+
+def test_a_full_disk_is_one_incident_that_ends(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
+    (small_disk / "ballast").write_bytes(bytes(3_000_000))
+    told: list[Incident] = []
+    log = DriveLog(small_disk / "drives", POLICY, Retention(floor_bytes=300_000, event_margin_s=10**6))
+    with Dispatcher([log], lossless=False, report=told.append, limits=Limits(settle_s=0.2)) as dispatcher:
+        dispatcher.start(run_info())
+        index = 0
+        deadline_s = time.monotonic() + 20
+        while not told or told[-1].lasts:
+            assert time.monotonic() < deadline_s, told
+            frame = Frame(NOISE, index, START_NS + index * 10**8, "front", 0)
+            dispatcher.push(Result(frame, (1.0,), (1.0,), 1.0, 1.0, "detail", False, "normal", None, 0.0, None))
+            time.sleep(0.01)
+            index += 1
+            if told:
+                (small_disk / "ballast").unlink(missing_ok=True)
+    assert [(one.kind, one.id, one.lasts) for one in told] == [
+        ("storage", told[0].id, True),
+        ("storage", told[0].id, False),
+    ]
+    assert "almost full" in told[0].detail

@@ -21,7 +21,7 @@ from mcap.stream_reader import StreamReader
 from edgevad.drives.camera import CameraLog
 from edgevad.drives.log import DriveLog
 from edgevad.drives.messages import SCHEMAS
-from edgevad.drives.policy import LogPolicy
+from edgevad.drives.policy import LogPolicy, Retention
 from edgevad.drives.reading import check_leg
 from edgevad.errors import MissingExtraError, OptionError, OutputError, StoreError
 from edgevad.events import Incident
@@ -69,6 +69,13 @@ def test_around_an_event_every_frame_is_there_those_before_it_too(tmp_path: Path
         (False, START_NS + 33 * 10**8, START_NS + 33 * 10**8),
         (True, START_NS + 33 * 10**8, START_NS + 35 * 10**8),
     ]
+
+
+def test_an_event_without_end_is_logged_like_everything_else_after_a_while(tmp_path: Path) -> None:
+    policy = LogPolicy(image_fps_hz=0.5, pre_roll_s=0.5, post_roll_s=0.5, event_s=1.0)
+    folder = write_drive(tmp_path, 100, policy=policy, anomalies=range(30, 90))
+    found = details(leg(folder), "/front/frame")
+    assert [frame["frame"] for frame in found] == [0, 20, *range(25, 46), 60, 80]
 
 
 def test_without_pre_roll_nothing_is_encoded_that_is_not_logged(
@@ -267,6 +274,12 @@ def test_a_missing_extra_is_said_on_construction(tmp_path: Path, monkeypatch: py
     monkeypatch.delitem(sys.modules, "mcap.writer", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'edgevad\[drives\]'"):
         DriveLog(tmp_path / "drives")
+    assert not (tmp_path / "drives").exists()
+
+
+def test_limits_that_hold_no_drive_are_refused_before_anything_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="50 MB hold not even two legs of 64 MB"):
+        DriveLog(tmp_path / "drives", None, Retention(max_bytes=50_000_000))
     assert not (tmp_path / "drives").exists()
 
 

@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logged import NO_FLOOR, START_NS, event, result, run_info, write_drive
 
-from edgevad.drives.catalogue import Catalogue, LegRow
+from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import mark, open_drives, verify
 from edgevad.drives.layout import CATALOGUE_NAME
 from edgevad.drives.log import DriveLog
 from edgevad.drives.policy import LogPolicy
 from edgevad.drives.reading import check_leg, facts_of
 from edgevad.drives.recovery import open_catalogue, recover
+from edgevad.drives.rows import LegRow
 from edgevad.errors import OutputError, StoreError
 
 EAGER = LogPolicy(image_fps_hz=None, flush_s=0, sync_s=60)
@@ -242,3 +243,29 @@ def test_the_facts_read_are_those_that_were_written(tmp_path: Path) -> None:
     facts = facts_of(folder / "000001.mcap").facts
     for name in ("start_ns", "end_ns", "size_bytes", "images", "frames", "cameras", "sha256"):
         assert getattr(row, name) == getattr(facts, name), name
+
+
+def test_marks_that_cannot_be_read_count_as_all_of_them(tmp_path: Path) -> None:
+    folder = write_drive(tmp_path, 20)
+    (folder / "marks.json").write_text('{"keep": [0]}')
+    with Catalogue(tmp_path) as catalogue:
+        recover(tmp_path, catalogue)
+        (row,) = catalogue.legs()
+    assert (row.keep, row.never_train) == (True, True)
+
+
+@pytest.mark.parametrize("is_logging", [False, True])
+def test_a_catalogue_that_may_not_be_written_can_be_read(
+    tmp_path: Path, is_logging: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DriveLog(tmp_path, EAGER, NO_FLOOR)
+    log.start(run_info())
+    log.push(result(0))
+    if not is_logging:
+        log.close()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with open_drives(tmp_path) as catalogue:
+        assert [row.state for row in catalogue.legs()] == ["open" if is_logging else "closed"]
+        with pytest.raises(OutputError, match="cannot be written"):
+            catalogue.remove_drive("x")
+    log.close()

@@ -7,12 +7,13 @@ import pytest
 from logged import START_NS
 
 from edgevad.drives import retention as retention_module
-from edgevad.drives.catalogue import Catalogue, EventRow
+from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import mark
 from edgevad.drives.layout import leg_name
 from edgevad.drives.leg import LegFacts
 from edgevad.drives.policy import Retention
 from edgevad.drives.retention import prune
+from edgevad.drives.rows import EventRow
 from edgevad.errors import OptionError
 
 SIZE = 1000

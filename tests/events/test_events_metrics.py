@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edgevad.errors import ConfigError, SinkError
 from edgevad.events import Event, Incident, RunInfo
 from edgevad.events.counters import RunSnapshot
-from edgevad.events.lane import QueueCounters, SinkCounters
+from edgevad.events.dispatch import QueueCounters, SinkCounters
 from edgevad.events.metrics import MetricsSettings, PrometheusSink, token_of
 from edgevad.runtime.counters import FrameCounters
 from edgevad.runtime.latency import LatencyHistogram

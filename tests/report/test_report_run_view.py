@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import io
+import time
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from edgevad.events import Event, RunInfo
-from edgevad.report.run_view import LinesView, LiveView, score_bar, sparkline, summary_table
+from edgevad.events import Event, Incident, RunInfo
+from edgevad.report.run_view import (
+    LinesView,
+    LiveView,
+    event_line,
+    incident_line,
+    score_bar,
+    sparkline,
+    summary_table,
+)
 from edgevad.runtime.pipeline import Result
 from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame, Source
@@ -76,6 +86,26 @@ def test_sparks_are_red_from_the_threshold_on() -> None:
     assert line.plain[0] == "▁"
     assert line.plain[-1] == "█"
     assert [span.style for span in line.spans] == ["green", "green", "red", "red"]
+
+
+def test_a_camera_s_event_has_a_time_of_day() -> None:
+    line = event_line(replace(EVENT, start_ns=1_795_565_258_000_000_000, end_ns=1_795_565_261_000_000_000))
+    assert line == (
+        f"event 3: frames 20 to 50 (3.0 s from {time.strftime('%H:%M:%S', time.localtime(1_795_565_258))}), "
+        "peak score 9.2 (view)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("incident", "line"),
+    [
+        (Incident("camera_lost", "stale", "no frame for 2 s", "front", 5), "camera_lost: front: no frame for 2 s"),
+        (Incident("camera_lost", "stale", "back", "front", 0, 10**9), "camera_lost: front: back (over, 1.0 s)"),
+        (Incident("config", "loaded", "new settings", "", 5, 5), "config: new settings"),
+    ],
+)
+def test_an_incident_in_words(incident: Incident, line: str) -> None:
+    assert incident_line(incident) == line
 
 
 def test_the_summary_names_ten_events_and_counts_the_rest() -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from edgevad.bundle import activate
 from edgevad.cli.app import build_app
 from edgevad.errors import EngineError
+from edgevad.runtime.power import MachineReading
 from edgevad.service import checks, doctor, probes
 from edgevad.service.clock import check_clock, is_synchronised
 from edgevad.service.config import RunConfig, load_config
@@ -61,7 +62,18 @@ def test_a_machine_that_is_fit(edgevad_home: Path, tiny_bundle: Path, tiny_video
     assert only(findings, str(tiny_video)).found == "opens and gives 64x48"
     assert only(findings, "camera front").state == "ok"
     names = {finding.check for finding in findings}
-    assert names >= {"python", "packages", "config", "opencv", "onnxruntime", "gpu", "disk", "clock", "permissions"}
+    assert names >= {
+        "python",
+        "packages",
+        "config",
+        "opencv",
+        "onnxruntime",
+        "gpu",
+        "disk",
+        "clock",
+        "permissions",
+        "machine",
+    }
 
 
 def test_what_fails_makes_the_exit_code_1_and_says_what_to_do(edgevad_home: Path, tmp_path: Path) -> None:
@@ -251,15 +263,38 @@ def test_a_service_that_keeps_dying_is_told(systemctl: Path) -> None:
     assert checks.service(None)[0].state == "warn"
     answer.write_text("LoadState=loaded\nActiveState=failed\nResult=watchdog\nNRestarts=40\n")
     assert checks.service(None)[0].state == "fail"
+    (systemctl / "refuse").touch()
+    found = checks.service(None)[0]
+    assert (found.state, found.found) == ("warn", "systemctl show edgevad.service: Failed: access denied")
 
 
 def test_what_the_configuration_needs_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgevad.service import needs
 
     text = '[run]\nbundle = "gone"\n' + CAMERA + '[mqtt]\nhost = "b"\nusername = "u"\npassword_env = "NOT_SET_HERE"\n'
+    text += "[plugins.no_such_plugin]\nx = 1\n"
     monkeypatch.setattr(needs, "EXTRAS", (("mqtt", "no_such_package", "mqtt"),))
     found = checks.packages(configured(tmp_path, text))[1:]
-    assert [finding.state for finding in found] == ["fail"] * 3
+    assert [finding.state for finding in found] == ["fail"] * 4
     assert "gone" in found[0].found
     assert "NOT_SET_HERE" in found[1].found
     assert found[2].fix == "pip install 'edgevad[mqtt]'"
+    assert "[plugins.no_such_plugin]" in found[3].found
+
+
+@pytest.mark.parametrize(
+    ("reading", "state", "said"),
+    [
+        (MachineReading(), "ok", "tells neither"),
+        (MachineReading({"cpu": 50.0}, "MAXN"), "ok", "power mode MAXN, hottest zone 50 °C"),
+        (MachineReading({"cpu": 70.0}), "warn", "above 65 °C"),
+        (MachineReading({"cpu": 50.0}, throttled=("gpu-throttle",)), "warn", "held back by gpu-throttle"),
+    ],
+)
+def test_heat_and_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: MachineReading, state: str, said: str
+) -> None:
+    monkeypatch.setattr("edgevad.runtime.power.read_machine", lambda: reading)
+    (found,) = checks.machine(configured(tmp_path, CAMERA + "[governor]\ntemperature_limit_c = 65\n"))
+    assert found.state == state
+    assert said in found.found

@@ -91,6 +91,19 @@ def test_what_a_configuration_does_not_need_is_closed(tmp_path: Path) -> None:
     assert "ReadWritePaths" not in text
 
 
+@pytest.mark.parametrize(
+    ("config", "may"),
+    [
+        (LOCAL, "yes"),
+        (LOCAL.replace("onnxruntime", "openvino"), "no"),
+        (CAMERA, "no"),  # whatever the bundle's engine is
+        (LOCAL.replace("/dev/video0", "v4l2src ! videoconvert ! appsink"), "no"),
+    ],
+)
+def test_memory_stays_what_it_is_where_nothing_compiles(tmp_path: Path, config: str, may: str) -> None:
+    assert f"MemoryDenyWriteExecute={may}" in text_of(tmp_path, config).splitlines()
+
+
 def test_what_a_configuration_needs_is_open(tmp_path: Path) -> None:
     lines = text_of(tmp_path, EVERYTHING).splitlines()
     for line in (
@@ -114,7 +127,7 @@ def test_it_is_restarted_for_ever(tmp_path: Path) -> None:
     }
     # What an older systemd does not know would be a warning at every start.
     assert not any(line.startswith("RestartSteps") for line in lines)
-    assert "RestartMaxDelaySec=60" in text_of(tmp_path, LOCAL, systemd_version=255).splitlines()
+    assert "RestartMaxDelaySec=15" in text_of(tmp_path, LOCAL, systemd_version=255).splitlines()
 
 
 def test_names_with_marks_mean_themselves(tmp_path: Path, analyze: str) -> None:

@@ -100,6 +100,21 @@ def test_sparse_images_are_one_segment_and_gaps_between_frames_are_not(tmp_path:
     assert segments == [(0, 0), (0, 20), (0, 40), (0, 60), (0, 80), (1, 160), (1, 180), (2, 300)]
 
 
+@pytest.mark.parametrize("back_s", [3, 3600])
+def test_a_clock_that_is_set_back_does_not_mingle_what_was_before_and_after(tmp_path: Path, back_s: int) -> None:
+    cameras = ("front", "rear")
+    results = [result(k, k / 10, camera=camera) for k in range(100) for camera in cameras]
+    results += [result(k, k / 10 - back_s, camera=camera, segment=1) for k in range(100, 200) for camera in cameras]
+    folder = log_drive(tmp_path, LogPolicy(pre_roll_s=0), results)
+    assert len(list(folder.iterdir())) == 2
+    for camera in cameras:
+        with open_source(f"{folder}?camera={camera}") as source:
+            frames = list(source)
+        assert [frame.segment for frame in frames] == [0] * 20 + [1] * 20
+        halves = [[frame.timestamp_ns for frame in frames if frame.segment == segment] for segment in (0, 1)]
+        assert all(times == sorted(times) for times in halves)
+
+
 def test_frames_from_before_an_event_come_in_their_place_across_legs(tmp_path: Path) -> None:
     policy = LogPolicy(image_fps_hz=1, pre_roll_s=2, post_roll_s=0, leg_bytes=100_000, flush_s=0)
     anomalies = [range(k, k + 3) for k in range(25, 2000, 40)]

@@ -5,11 +5,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import cv2
 import pytest
+from recordings import gray_image
 from rtsp import FRAMES_OF_START, RtspServer, lacking, number_in
 from system import require
 
@@ -67,8 +68,10 @@ def test_the_newest_frame_of_an_rtsp_camera_is_new(server: RtspServer) -> None:
     server.start((320, 240))
     with open_source(server.url) as source:
         frames = iter(source)
-        for _ in islice(frames, 25):  # those that were looked at while connecting come all at once
-            pass
+        first = list(islice(frames, 5))
+        # Those that were looked at while connecting would come all at once.
+        steps_s = [(later.timestamp_ns - earlier.timestamp_ns) / 1e9 for earlier, later in pairwise(first)]
+        assert sum(steps_s) > 0.1
         before = number_in(next(frames).image)
         time.sleep(1)
         after = number_in(next(frames).image)
@@ -117,6 +120,9 @@ class RecordingOpenCV:
 
     def get(self, name: int) -> float:
         return {cv2.CAP_PROP_FRAME_WIDTH: self.pixels[0], cv2.CAP_PROP_FRAME_HEIGHT: self.pixels[1]}.get(name, 25.0)
+
+    def grab(self) -> bool:
+        return False
 
     def release(self) -> None: ...
 
@@ -184,3 +190,9 @@ def test_streams_opened_side_by_side_leave_the_environment_as_it_was(opencv: typ
             thread.join()
     assert [opened[-1] for opened in MeetingOpenCV.opened] == [RTSP_OPTIONS] * 2
     assert OPTIONS_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("level", [0, 60, 128, 255])
+def test_a_frame_of_nothing_carries_no_number(level: int) -> None:
+    """What the tests above stand on: a black, gray or smeared frame is none of the server's."""
+    assert number_in(gray_image(level, 320, 240)) is None

@@ -1,0 +1,234 @@
+"""A configuration, running: sinks, reload between two frames, cameras that are not there yet, and the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from simulated import SimulatedCamera, number_of
+
+from edgevad.errors import ConfigError, EdgevadError
+from edgevad.events import Event, Incident, Sink
+from edgevad.events.store import EventStore
+from edgevad.runtime.pipeline import Result
+from edgevad.runtime.session import RunSummary
+from edgevad.service.config import load_config
+from edgevad.service.running import ServiceRun
+from edgevad.service.sections import CameraConfig
+from edgevad.sources.backoff import Backoff
+from edgevad.sources.live import LiveSource
+
+
+class Watching(Sink):
+    """Remembers everything, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.cameras: set[str] = set()
+        self.anomalies = 0
+        self.incidents: list[Incident] = []
+        self.events: list[Event] = []
+        self._changed = threading.Condition()
+
+    def push(self, result: Result) -> None:
+        with self._changed:
+            self.numbers.append(number_of(result.frame.image))
+            self.cameras.add(result.frame.source_id)
+            self.anomalies += result.is_anomaly
+            self._changed.notify_all()
+
+    def incident(self, incident: Incident) -> None:
+        with self._changed:
+            self.incidents.append(incident)
+            self._changed.notify_all()
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def wait_for(self, holds: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(holds, 10)
+
+
+class Car:
+    """A service with simulated cameras in a thread of its own."""
+
+    def __init__(self, path: Path, **cameras: SimulatedCamera) -> None:
+        self.seen = Watching()
+        self.summary: RunSummary | None = None
+        self.service = ServiceRun(load_config(path), views=[self.seen])
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with self.service as service:
+            self.summary = service.run()
+
+    def __enter__(self) -> Car:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> float:
+        """Stop it; how many seconds that took."""
+        started_s = time.monotonic()
+        self.service.stop()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return time.monotonic() - started_s
+
+
+@pytest.fixture
+def cameras(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimulatedCamera]:
+    """Cameras by their name in the configuration."""
+    found = {"front": SimulatedCamera(rate_hz=100.0), "rear": SimulatedCamera(rate_hz=50.0)}
+
+    def opened(camera: CameraConfig) -> LiveSource:
+        return LiveSource(
+            found[camera.name],
+            name=camera.name,
+            kind="camera",
+            stale_s=camera.stale_s,
+            reconnect=True,
+            wait=True,
+            backoff=Backoff(0.05, 0.1),
+        )
+
+    monkeypatch.setattr("edgevad.service.running.open_camera", opened)
+    return found
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_bundle: Path, edgevad_home: Path) -> Callable[..., Path]:
+    """Writes the configuration: one camera, the tiny bundle, and what a test adds."""
+    path = tmp_path / "car.toml"
+
+    def written(text: str = "", threshold: float = 1e6) -> Path:
+        path.write_text(
+            f'[run]\nbundle = "{tiny_bundle}"\ndevice = "car-7"\n'
+            '[[camera]]\nname = "front"\nsource = "rtsp://127.0.0.1:1/front"\nstale_s = 0.3\n'
+            f"[detection]\nthreshold = {threshold}\nwarm_up_s = 0.0\n{text}\n",
+            encoding="utf-8",
+        )
+        return path
+
+    return written
+
+
+def test_a_reload_changes_threshold_and_sinks_between_two_frames(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], edgevad_home: Path
+) -> None:
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 20)
+        assert car.seen.anomalies == 0
+        config('[events]\ndir = "kept"\n', threshold=-1e6)
+        car.service.reload()
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+        seen = len(car.seen.numbers)
+        car.seen.wait_for(lambda: len(car.seen.numbers) > seen + 20)
+        assert car.end() < 2.0
+    [loaded] = car.seen.incidents
+    assert (loaded.kind, loaded.cause) == ("config", "loaded")
+    assert "threshold -1000000.00" in loaded.detail
+    assert car.seen.anomalies >= 20
+    # The camera is slower than the scorer: every frame there was has been seen, across the reload, too.
+    assert car.summary is not None
+    [camera] = car.summary.cameras
+    assert car.seen.numbers == sorted(set(car.seen.numbers))
+    assert camera.captured == camera.given + camera.dropped
+    with EventStore.open(load_config(config('[events]\ndir = "kept"\n')).events.dir) as store:  # type: ignore[union-attr]
+        kinds = [one.kind for one in store.events()]
+    assert sorted(kinds) == ["anomaly", "config"]
+
+
+def test_settings_that_cannot_be_loaded_leave_everything_as_it_was(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera]
+) -> None:
+    with Car(config('[events]\ndir = "kept"\n')) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        config("[events]\nx = 1\n")
+        car.service.reload()
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+        [refused] = car.seen.incidents
+        assert (refused.kind, refused.cause) == ("config", "refused")
+        assert "the settings stay as they were" in refused.detail
+        assert "[events]: x is no setting here" in refused.detail
+        # Good again, and the same: nothing is closed or opened.
+        config('[events]\ndir = "kept"\n')
+        before = car.service._dispatcher.sinks
+        car.service.reload()
+        car.seen.wait_for(lambda: len(car.seen.incidents) == 2)
+        assert car.service._dispatcher.sinks == before
+
+
+def test_the_same_folder_under_other_settings_is_handed_over(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], tmp_path: Path
+) -> None:
+    """Two recorders cannot have it at once: the new one waits for the old one, and no event is lost."""
+    with Car(config('[events]\ndir = "kept"\n')) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        config('[events]\ndir = "kept"\npost_roll_s = 1.0\n', threshold=-1e6)
+        car.service.reload()
+        seen = len(car.seen.numbers)
+        car.seen.wait_for(lambda: len(car.seen.numbers) > seen + 30)
+    assert {incident.kind for incident in car.seen.incidents} == {"config"}
+    with EventStore.open(tmp_path / "kept") as store:
+        [anomaly] = [one for one in store.events() if one.kind == "anomaly"]
+    assert anomaly.end_ns is not None
+
+
+def test_a_change_that_takes_a_restart_is_said(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera]
+) -> None:
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        config("[lens]\nfrozen_s = 5.0\n")
+        car.service.reload()
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+    assert "lens changed as well, which takes a restart" in car.seen.incidents[0].detail
+
+
+def test_a_camera_that_is_not_there_yet_is_waited_for(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera]
+) -> None:
+    cameras["rear"].unplug()
+    path = config('[[camera]]\nname = "rear"\nsource = "rtsp://127.0.0.1:1/rear"\nstale_s = 0.3\n')
+    with Car(path) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 20)
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+        cameras["rear"].plug_in()
+        car.seen.wait_for(lambda: len(car.seen.incidents) == 2)
+        begun, over = car.seen.incidents
+        assert (begun.kind, begun.source_id, begun.lasts) == ("camera_lost", "rear", True)
+        assert (over.id, over.lasts) == (begun.id, False)
+        car.seen.wait_for(lambda: car.seen.cameras == {"front", "rear"})
+    assert car.summary is not None
+    assert car.summary.run.device == "car-7"
+
+
+def test_a_camera_that_hangs_does_not_hold_up_the_end(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera]
+) -> None:
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        cameras["front"].hang()
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+        assert car.end() < 2.0
+    cameras["front"].go_on()
+
+
+def test_what_a_section_asks_for_in_vain_is_told_before_anything_runs(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(EdgevadError, match="file"):
+        ServiceRun(load_config(config('[events]\ndir = "file"\n')))
+    with pytest.raises(ConfigError, match="no such plug-in is installed"):
+        ServiceRun(load_config(config("[plugins.horn]\nline = 3\n")))
+    # Neither left anything running or locked.
+    with Car(config('[events]\ndir = "free"\n')) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
