@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -142,6 +143,7 @@ class _AvClip:
         self._file = _GuardedFile(path, floor)
         # A buffer that holds a fragment: it comes to the file in one piece, and a player never sees half of one.
         self._container: Any = av.open(self._file, "w", format="mp4", options=_muxing(), buffer_size=BUFFER_BYTES)
+        self._drop = weakref.finalize(self, _take_down, self._container, self._file)
         self._stream = _stream(self._container, name, size, fps_hz)
         self._key_ns = start_ns
 
@@ -161,36 +163,48 @@ class _AvClip:
     def close(self) -> None:
         if self._container is None:
             return
-        container, self._container = self._container, None
-
-        def finish() -> None:
-            container.mux(self._stream.encode())
-            container.close()
-
-        self._guarded(finish)
+        self._guarded(lambda: self._container.mux(self._stream.encode()))
+        self._guarded(self._container.close)
+        self._container = None
+        self._drop.detach()
         self._file.finish()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         import av
 
+        failure: EdgevadError | None = None
         try:
             action()
-        except (OSError, EdgevadError, av.FFmpegError) as error:
-            self._container = None
-            self._file.give_up()
-            if isinstance(error, EdgevadError):
-                raise
-            raise OutputError(f"the clip cannot be written ({error})", where=self.path) from error
+        except (av.FFmpegError, ValueError) as error:
+            failure = OutputError(f"the clip cannot be written ({error})", where=self.path)
+        failure = self._file.error or failure
+        if failure is None:
+            return
+        self._container = None
+        self._drop()
+        raise failure
+
+
+def _take_down(container: Any, file: _GuardedFile) -> None:
+    """Without another byte for the file: several versions of PyAV crash when a container is dropped and not closed."""
+    file.give_up()
+    with suppress(Exception):
+        container.close()
 
 
 class _GuardedFile(io.RawIOBase):
-    """What the muxer writes into: asks the disk's floor first, and syncs now and then."""
+    """What the muxer writes into: asks the disk's floor first, and syncs now and then.
+
+    What goes wrong is kept in `error` and never raised: several versions of PyAV free memory twice when a write of
+    theirs ends in an exception, and take the whole process down.
+    """
 
     def __init__(self, path: Path, floor: DiskFloor | None) -> None:
         super().__init__()
+        self.error: EdgevadError | None = None
+        self._has_given_up = False
         self._path = path
         self._floor = floor
-        self._given_up = False
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._raw = path.open("wb", buffering=0)
@@ -200,18 +214,23 @@ class _GuardedFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        if self._given_up:
-            return len(data)  # the muxer, being taken down, still has something to say
+        if self.error is None and not self._has_given_up:
+            try:
+                self._write(memoryview(data))
+            except EdgevadError as error:
+                self.error = error
+        return len(data)
+
+    def _write(self, data: memoryview) -> None:
         if self._floor is not None:
             self._floor.demand(len(data))
         with output_errors(self._path):
-            written, view = 0, memoryview(data)
-            while written < len(view):
-                written += self._raw.write(view[written:]) or 0
+            written = 0
+            while written < len(data):
+                written += self._raw.write(data[written:]) or 0
             if time.monotonic() - self._synced_s >= SYNC_EVERY_S:
                 os.fdatasync(self._raw.fileno())
                 self._synced_s = time.monotonic()
-        return written
 
     def finish(self) -> None:
         with output_errors(self._path):
@@ -219,8 +238,8 @@ class _GuardedFile(io.RawIOBase):
             self._raw.close()
 
     def give_up(self) -> None:
-        """Leave the file at its last whole fragment."""
-        self._given_up = True
+        """Leave the file at its last whole fragment, and take nothing more."""
+        self._has_given_up = True
         with suppress(OSError):
             self._raw.close()
             trim(self._path)

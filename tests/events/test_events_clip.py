@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -60,6 +62,29 @@ def test_a_clip_that_finds_no_room_ends_with_a_whole_fragment(tmp_path: Path) ->
     length_ns = clip_length_ns(clip.path)
     assert length_ns is not None
     assert length_ns >= 1.4e9
+
+
+def test_a_clip_that_nobody_closes_is_playable_and_takes_nothing_down_with_it(tmp_path: Path) -> None:
+    code = f"""
+import gc
+import numpy as np
+from pathlib import Path
+from edgevad.events.clip import open_clip
+
+def clip(name, frames):
+    opened = open_clip(Path({str(tmp_path)!r}) / name, (64, 48), 0, fps_hz=10.0)
+    for k in range(frames):
+        opened.write(np.full((48, 64, 3), k, np.uint8), k * 10**8)
+    return opened
+
+clip("dropped.mp4", 30)
+clip("never-begun.mp4", 0)
+gc.collect()
+left = clip("at-exit.mp4", 30)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name in ("dropped.mp4", "at-exit.mp4"):
+        assert len(frames_of(tmp_path / name)) >= 25
 
 
 def test_half_a_fragment_is_cut_off_and_a_file_without_one_is_left_alone(tmp_path: Path) -> None:
