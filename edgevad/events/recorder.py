@@ -80,8 +80,8 @@ class Recorder(Sink):
         if now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             self._flush()
-            for event in sorted(camera.missed):
-                self._film(camera, self._rows[str(event)])
+            for row in [self._rows[name] for name in map(str, sorted(camera.missed)) if name in self._rows]:
+                self._film(camera, row)
         with self._noting():
             self.shelf.floor.demand()
         self._tell()
@@ -148,7 +148,8 @@ class Recorder(Sink):
         if camera is None:
             camera = self._cameras[name] = Footage(self.spec)
             idle = [other for other, footage in self._cameras.items() if footage.clip is None and other != name]
-            for other in idle[: max(len(self._cameras) - MAX_CAMERAS, 0)]:
+            most = MAX_CAMERAS if self._run is None else max(MAX_CAMERAS, len(self._run.sources))
+            for other in idle[: max(len(self._cameras) - most, 0)]:
                 del self._cameras[other]
         self._cameras.move_to_end(name)
         return camera

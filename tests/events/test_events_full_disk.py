@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +16,11 @@ import pytest
 from scenes import SMALL, Scene, frames_of, result, run_info
 
 from edgevad.errors import OutputError
+from edgevad.events import Incident
 from edgevad.events import recorder as recorder_module
 from edgevad.events.disk import free_bytes
+from edgevad.events.dispatch import Dispatcher
+from edgevad.events.lane import Limits
 from edgevad.events.recorder import Recorder
 from edgevad.events.store import EventStore
 
@@ -89,6 +93,35 @@ def test_what_happens_while_the_disk_is_full_is_stored_when_there_is_space_again
     assert frames_of(store / first.clip)[-1][0] == pytest.approx(length_s)
     assert second.clip is not None  # begun late: the event still lasted
     assert frames_of(store / second.clip)
+
+
+def test_behind_a_dispatcher_a_full_disk_is_one_incident_that_ends(small_disk: Path) -> None:
+    told: list[Incident] = []
+    recorder = Recorder(small_disk / "store", SMALL)
+    dispatcher = Dispatcher([recorder], lossless=False, report=told.append, limits=Limits(settle_s=0.1))
+    dispatcher.start(run_info())
+    scene = Scene(dispatcher)  # type: ignore[arg-type]
+
+    def until(count: int) -> None:
+        until_s = time.monotonic() + 10
+        while len(told) < count and time.monotonic() < until_s:
+            scene.quiet(1)
+            time.sleep(0.01)
+
+    filler = fill(small_disk)
+    scene.begin()
+    until(1)
+    scene.end()
+    filler.unlink()
+    until(2)
+    time.sleep(0.2)
+    dispatcher.close()
+    assert [(one.kind, one.lasts) for one in told] == [("storage", True), ("storage", False)]
+    assert not scene.errors
+    check(small_disk / "store")
+    with EventStore.open(small_disk / "store") as store:
+        (row,) = store.events()
+    assert (row.kind, row.start_frame, row.interrupted) == ("anomaly", 0, False)
 
 
 def test_below_its_floor_it_writes_rows_and_no_media_and_says_so_with_every_frame(small_disk: Path) -> None:
