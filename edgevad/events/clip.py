@@ -8,8 +8,6 @@ do neither: it knows one rate, at which frames are repeated to keep the time, an
 from __future__ import annotations
 
 import io
-import os
-import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +21,7 @@ import numpy as np
 
 from edgevad._files import output_errors
 from edgevad.errors import EdgevadError, OutputError
-from edgevad.events.fragments import trim
+from edgevad.events.guarded_file import GuardedFile
 from edgevad.sources.frame import Image
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ _OPTIONS = {
 }
 FRAGMENT_S = 0.5
 KEY_FRAME_S = 2.0
-SYNC_EVERY_S = 1.0
 BUFFER_BYTES = 1 << 20
 # At 960 px and ten frames a second it takes two thirds of a core, at these a tenth.
 OPENCV_WIDTH_PX = 480
@@ -140,7 +137,7 @@ class _AvClip:
 
         self.path = path
         self.start_ns = self.last_ns = start_ns
-        self._file = _GuardedFile(path, floor)
+        self._file = GuardedFile(path, floor)
         # A buffer that holds a fragment: it comes to the file in one piece, and a player never sees half of one.
         self._container: Any = av.open(self._file, "w", format="mp4", options=_muxing(), buffer_size=BUFFER_BYTES)
         self._drop = weakref.finalize(self, _take_down, self._container, self._file)
@@ -185,64 +182,11 @@ class _AvClip:
         raise failure
 
 
-def _take_down(container: Any, file: _GuardedFile) -> None:
+def _take_down(container: Any, file: GuardedFile) -> None:
     """Without another byte for the file: several versions of PyAV crash when a container is dropped and not closed."""
     file.give_up()
     with suppress(Exception):
         container.close()
-
-
-class _GuardedFile(io.RawIOBase):
-    """What the muxer writes into: asks the disk's floor first, and syncs now and then.
-
-    What goes wrong is kept in `error` and never raised: several versions of PyAV free memory twice when a write of
-    theirs ends in an exception, and take the whole process down.
-    """
-
-    def __init__(self, path: Path, floor: DiskFloor | None) -> None:
-        super().__init__()
-        self.error: EdgevadError | None = None
-        self._has_given_up = False
-        self._path = path
-        self._floor = floor
-        with output_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._raw = path.open("wb", buffering=0)
-        self._synced_s = time.monotonic()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        if self.error is None and not self._has_given_up:
-            try:
-                self._write(memoryview(data))
-            except EdgevadError as error:
-                self.error = error
-        return len(data)
-
-    def _write(self, data: memoryview) -> None:
-        if self._floor is not None:
-            self._floor.demand(len(data))
-        with output_errors(self._path):
-            written = 0
-            while written < len(data):
-                written += self._raw.write(data[written:]) or 0
-            if time.monotonic() - self._synced_s >= SYNC_EVERY_S:
-                os.fdatasync(self._raw.fileno())
-                self._synced_s = time.monotonic()
-
-    def finish(self) -> None:
-        with output_errors(self._path):
-            os.fsync(self._raw.fileno())
-            self._raw.close()
-
-    def give_up(self) -> None:
-        """Leave the file at its last whole fragment, and take nothing more."""
-        self._has_given_up = True
-        with suppress(OSError):
-            self._raw.close()
-            trim(self._path)
 
 
 class _OpenCvClip:
