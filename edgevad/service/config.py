@@ -160,3 +160,10 @@ def _check_cameras(cameras: tuple[CameraConfig, ...], place: Place) -> None:
             if entry in seen:
                 place._replace(nth=index).report(entry[0], "is that of another camera", "one of its own")
             seen.add(entry)
+
+
+def _check_webhooks(webhooks: tuple[WebhookConfig, ...], place: Place) -> None:
+    urls = [webhook.url for webhook in webhooks]
+    for index, url in enumerate(urls):
+        if url in urls[:index]:  # what waits for a server waits under its address
+            place._replace(nth=index).report("url", "is that of another webhook", "one of its own")

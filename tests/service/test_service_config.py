@@ -284,3 +284,9 @@ def test_nothing_heavy_is_imported_for_a_check() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_two_webhooks_of_one_address_are_refused(tmp_path: Path) -> None:
+    hook = '[[webhook]]\nurl = "https://a.example/x"\n'
+    with pytest.raises(ConfigError, match="url is that of another webhook"):
+        load_config(write(tmp_path, MINIMAL + hook + hook))
