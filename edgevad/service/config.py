@@ -123,6 +123,7 @@ def check_config(path: str | PathLike[str]) -> CheckedConfig:
     found["plugins"] = _plugins(value.get("plugins", {}), top)
     if not problems:
         _check_cameras(found["cameras"], Place("camera", folder, text, problems))
+        _check_webhooks(found.get("webhooks", ()), Place("webhook", folder, text, problems))
     if problems:
         return CheckedConfig(None, sorted(problems, key=lambda problem: problem.line or 0))
     return CheckedConfig(RunConfig(where.absolute(), **found), [])

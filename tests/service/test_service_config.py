@@ -86,7 +86,7 @@ def test_everything_that_the_example_offers_is_taken(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, text))
     off = [entry.name for entry in dataclasses.fields(config) if not getattr(config, entry.name)]
     assert off == []
-    assert config.plugins == {"gpio": {"pin": 7}}
+    assert config.plugins == {"gpio": {"line": 7}}
     assert config.detection.threshold == 4.0
 
 
