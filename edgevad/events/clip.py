@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -26,8 +27,9 @@ from edgevad.sources.frame import Image
 
 if TYPE_CHECKING:
     from edgevad.events.disk import DiskFloor
+    from edgevad.events.recorder_spec import RecorderSpec
 
-__all__ = ["Clip", "clip_suffix", "open_clip"]
+__all__ = ["Clip", "affordable", "clip_suffix", "open_clip"]
 
 # In this order: an encoder in software works everywhere; NVENC is left alone, one thread owns CUDA.
 ENCODERS = ("libx264", "libopenh264", "h264_v4l2m2m")
@@ -41,6 +43,9 @@ FRAGMENT_S = 0.5
 KEY_FRAME_S = 2.0
 SYNC_EVERY_S = 1.0
 BUFFER_BYTES = 1 << 20
+# At 960 px and ten frames a second it takes two thirds of a core, at these a tenth.
+OPENCV_WIDTH_PX = 480
+OPENCV_FPS_HZ = 5.0
 _TICKS_HZ = 90_000
 _BT601_LIMITED = (5, 1)  # libav's numbers for what OpenCV's conversion makes
 
@@ -88,6 +93,17 @@ def encoder() -> str | None:
 def clip_suffix() -> str:
     """Of the clips that are written here: ".mp4" or ".webm"."""
     return ".mp4" if encoder() else ".webm"
+
+
+def affordable(spec: RecorderSpec) -> RecorderSpec:
+    """`spec` with the size and rate that this machine can film at: OpenCV's encoder is slow, and cannot be hurried."""
+    if encoder() is not None:
+        return spec
+    return replace(
+        spec,
+        max_width_px=min(spec.max_width_px, OPENCV_WIDTH_PX),
+        clip_fps_hz=min(spec.clip_fps_hz, OPENCV_FPS_HZ),
+    )
 
 
 def open_clip(

@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from edgevad.errors import EdgevadError
-from edgevad.events.clip import clip_suffix
+from edgevad.events.clip import affordable, clip_suffix
 from edgevad.events.event import Event
 from edgevad.events.footage import ClosedClip, Footage
 from edgevad.events.incident import Incident
@@ -53,7 +53,8 @@ class Recorder(Sink):
     name = "event store"
 
     def __init__(self, directory: str | PathLike[str] | None = None, spec: RecorderSpec | None = None) -> None:
-        self.spec = RecorderSpec() if spec is None else spec
+        # The encoders are tried here, which takes its time, and not when the first event comes.
+        self.spec = affordable(RecorderSpec() if spec is None else spec)
         self.shelf = Shelf(directory, floor_bytes=self.spec.floor_bytes, retention=self.spec.retention)
         self._cameras: OrderedDict[str, Footage] = OrderedDict()
         self._rows: dict[str, StoredEvent] = {}  # that last, or whose clip is being written
@@ -61,14 +62,14 @@ class Recorder(Sink):
         self._retry_s = 0.0
         self._problem: EdgevadError | None = None
         self._closed = False
-        clip_suffix()  # tries the encoders, which takes its time: not when the first event comes
 
     def start(self, run: RunInfo) -> None:
         self._run = run
         if run.is_live and threading.current_thread() is not threading.main_thread():
             # Encoding may wait; scoring may not. Linux keeps niceness by thread.
+            thread = threading.get_native_id()
             with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+                os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
         self._flush()
         self._problem = None  # push tells it again if it lasts; a start that fails would be tried for ever
 
