@@ -58,8 +58,9 @@ _FIRST = (
         kept INTEGER NOT NULL,
         UNIQUE (run_id, id))""",
     "CREATE INDEX events_by_time ON events (stored_ns)",
-    "CREATE INDEX events_by_clip ON events (clip) WHERE clip IS NOT NULL",
-    "CREATE INDEX events_open ON events (run_id) WHERE end_ns IS NULL",
+    "CREATE INDEX events_lasting ON events (number) WHERE end_ns IS NULL",
+    """CREATE INDEX events_with_media ON events (number)
+        WHERE clip IS NOT NULL OR thumbnail IS NOT NULL OR heatmap IS NOT NULL""",
 )
 
 # One tuple of statements for each version of the schema, from 1 on. What is here stays as it is: files of it exist.

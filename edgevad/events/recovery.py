@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgevad._files import output_errors
 from edgevad.events.fragments import clip_length_ns
-from edgevad.events.store import MEDIA_NAME, EventStore
+from edgevad.events.store import MEDIA_NAME, EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
 
 __all__ = ["Recovered", "recover"]
@@ -38,7 +38,9 @@ def recover(store: EventStore) -> Recovered:
     Raises:
         OutputError: the disk is full or refuses.
     """
-    rows = store.events()
+    # Not all of a year's rows: only those that may have something to be brought in order.
+    doubtful = [*store.events(EventFilter(lasting=True)), *store.events(EventFilter(with_media=True))]
+    rows = list({row.number: row for row in doubtful}.values())
     cut_off = {row.clip: row for row in rows if row.clip is not None and row.clip_end_ns is None}
     ends_ns: dict[str, int | None] = {}
     for clip, row in cut_off.items():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevad.errors import OptionError
-from edgevad.events.store import MEDIA_NAME, EventStore
+from edgevad.events.store import MEDIA_NAME, EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
 
 __all__ = ["Pruned", "Retention", "media_bytes", "prune"]
@@ -86,7 +86,7 @@ def prune(store: EventStore, retention: Retention, *, now_ns: int | None = None,
     numbers: list[int] = []
     files: list[Path] = []
     freed_bytes = 0
-    for group in _deletable(store.events()):
+    for group in _deletable(store.events(EventFilter(with_media=True))):
         is_old = oldest_ns is not None and group[-1].stored_ns < oldest_ns
         if not is_old and not retention.is_beyond(left_bytes):
             continue
@@ -110,8 +110,7 @@ def _deletable(rows: Iterable[StoredEvent]) -> list[list[StoredEvent]]:
     """Rows whose media may go, those that share a clip together, oldest first."""
     groups: dict[str, list[StoredEvent]] = defaultdict(list)
     for row in rows:
-        if row.media:
-            groups[row.clip or f"number {row.number}"].append(row)
+        groups[row.clip or f"number {row.number}"].append(row)
 
     def is_protected(row: StoredEvent) -> bool:
         return row.kept or row.end_ns is None or (row.clip is not None and row.clip_end_ns is None)

@@ -65,6 +65,8 @@ class EventFilter:
         since_ns, until_ns: `stored_ns` from, and before; Unix time.
         camera, kind, run_id: exactly these.
         numbers: any of these.
+        lasting: only those that are not over.
+        with_media: only those that have a clip or pictures.
         last: of what is left only the latest so many.
     """
 
@@ -74,6 +76,8 @@ class EventFilter:
     kind: str | None = None
     run_id: str | None = None
     numbers: tuple[int, ...] | None = None
+    lasting: bool = False
+    with_media: bool = False
     last: int | None = None
 
     def to_sql(self) -> tuple[str, list[Any]]:
@@ -87,6 +91,10 @@ class EventFilter:
         }
         given = {text: value for text, value in named.items() if value is not None}
         conditions, values = list(given), list(given.values())
+        if self.lasting:
+            conditions.append("events.end_ns IS NULL")
+        if self.with_media:
+            conditions.append("(events.clip IS NOT NULL OR events.thumbnail IS NOT NULL OR events.heatmap IS NOT NULL)")
         if self.numbers is not None:
             # As one value: SQLite takes no more than a thousand.
             conditions.append("events.number IN (SELECT value FROM json_each(?))")
@@ -186,7 +194,8 @@ class EventStore:
         """
         text, values = (chosen or EventFilter()).to_sql()
         with store_errors(self.path):
-            return [_event_from(row) for row in self._connection.execute(_SELECT + text, values)][::-1]
+            runs: dict[str, RunInfo] = {}
+            return [_event_from(row, runs) for row in self._connection.execute(_SELECT + text, values)][::-1]
 
     def event(self, number: int) -> StoredEvent:
         """Raises StoreError where there is no such row."""
@@ -209,7 +218,7 @@ class EventStore:
             row = self._connection.execute(query, (run_id, event_id)).fetchone()
         if row is None:
             raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
-        return _event_from(row)
+        return _event_from(row, {})
 
     def keep(self, numbers: Sequence[int], *, kept: bool = True) -> None:
         """Never delete these rows and their media; `kept` False takes that back.
@@ -265,12 +274,16 @@ def _run_values(run: RunInfo) -> list[Any]:
     return [json.dumps(run.sources) if name == "sources" else getattr(run, name) for name in _RUN_COLUMNS]
 
 
-def _event_from(row: sqlite3.Row) -> StoredEvent:
-    run = {name: row[f"run_{name}"] for name in _RUN_COLUMNS}
-    run.update(sources=tuple(json.loads(run["sources"])), is_live=bool(run["is_live"]))
+def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
+    """`runs` are those that are made already: a run has thousands of events."""
+    run = runs.get(row["run_run_id"])
+    if run is None:
+        facts = {name: row[f"run_{name}"] for name in _RUN_COLUMNS}
+        facts.update(sources=tuple(json.loads(facts["sources"])), is_live=bool(facts["is_live"]))
+        run = runs[row["run_run_id"]] = RunInfo(**facts)
     values = {name: row[name] for name in _COLUMNS}
     values.update(interrupted=bool(values["interrupted"]), kept=bool(values["kept"]))
-    return StoredEvent(run=RunInfo(**run), number=row["number"], **values)
+    return StoredEvent(run=run, number=row["number"], **values)
 
 
 def _locked(folder: Path) -> IO[bytes]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from edgevad.errors import OptionError
 from edgevad.events.incident import Incident
+from edgevad.runtime.evidence import TINY_S, Evidence, Level
 from edgevad.runtime.picture import gray_of, sharpness, structured_share
 from edgevad.sources.frame import Frame, Image
 
@@ -31,10 +32,6 @@ _UNLEARNED_SHARPNESS = 0.12
 _UNLEARNED_STRUCTURE = 0.05
 _SAMPLED_ROWS = 16
 _SLACK = 1.25
-# However long they stood for.
-_LEAST_FRAMES = 3
-# Sums of seconds are exact to less than this.
-_TINY_S = 1e-6
 # A longer pause between two frames of a segment says no more than this about the time between.
 _LONGEST_STEP_S = 2.0
 
@@ -47,7 +44,9 @@ class LensSpec:
         black_level: gray level, 0 to 255, below which a pixel is dark.
         black_share: share of pixels that may be brighter in a black picture.
         black_s: seconds of black pictures before they are reported.
-        frozen_s: seconds of identical frames before they are reported.
+        still_s: seconds of identical frames before they are judged no more.
+        frozen_s: the same before they are reported; longer than the time between a stream's key frames, between which
+            an encoder may repeat a world that stands still.
         covered_share: share of the picture's places that may still show structure in a covered one.
         covered_ratio: the same, as a share of the camera's own long-run level.
         covered_s: seconds of covered pictures before they are reported.
@@ -65,7 +64,8 @@ class LensSpec:
     black_level: float = 16.0
     black_share: float = 0.005
     black_s: float = 1.0
-    frozen_s: float = 2.0
+    still_s: float = 2.0
+    frozen_s: float = 5.0
     covered_share: float = 0.15
     covered_ratio: float = 0.25
     covered_s: float = 2.0
@@ -122,7 +122,7 @@ class LensMonitor:
             "covered": self.spec.covered_s,
             "blurred": self.spec.blurred_s,
         }
-        self._evidence = {fault: _Evidence(hold_s, self.spec.recover_s) for fault, hold_s in holds.items()}
+        self._evidence = {fault: Evidence(hold_s, self.spec.recover_s) for fault, hold_s in holds.items()}
         self._stream: tuple[str, int] | None = None
         self._last_ns = 0
         self._last: tuple[Image, Image] | None = None  # rows of the frame, and it at model size
@@ -182,8 +182,8 @@ class LensMonitor:
         return ended
 
     def _forget(self) -> None:
-        self._sharpness = _Level(self.spec.memory_s)
-        self._structure = _Level(self.spec.memory_s)
+        self._sharpness = Level(self.spec.memory_s)
+        self._structure = Level(self.spec.memory_s)
 
     def _repeats(self, image: Image, small: Image) -> bool:
         # A few rows to the byte, where noise always is, and all of the frame averaged, where a change may be elsewhere.
@@ -221,8 +221,11 @@ class LensMonitor:
         return _SLACK if self._open is not None and self._open[0] == fault else 1.0
 
     def _at_once(self) -> LensFault | None:
-        # Blur and standstill have to last before they say anything; a picture that shows nothing says so by itself.
-        return self._seen if self._seen in ("black", "covered") else None
+        # A picture that shows nothing says so by itself; standstill and blur have to last before they say anything.
+        if self._seen in ("black", "covered"):
+            return self._seen
+        still = self._evidence["frozen"]
+        return "frozen" if not still.is_none and still.seconds >= self.spec.still_s - TINY_S else None
 
     def _tell(self, frame: Frame) -> Incident | None:
         if self._open is not None:
@@ -252,62 +255,3 @@ _WORDS: dict[LensFault, str] = {
     "covered": "the lens is covered, the picture shows no structure",
     "blurred": "the picture is blurred (dirt, mist or focus)",
 }
-
-
-class _Evidence:
-    """Seconds for which a fault was seen, less those for which it was not; full after `hold_s`, gone in `recover_s`."""
-
-    def __init__(self, hold_s: float, recover_s: float) -> None:
-        self._hold_s = hold_s
-        self._loss = math.inf if recover_s == 0 else hold_s / recover_s
-        self.start_ns = self.last_ns = 0
-        self.clear()
-
-    def clear(self) -> None:
-        self._seconds = 0.0
-        self._frames = 0
-        self.is_certain = False
-
-    @property
-    def share(self) -> float:
-        return 1.0 if self.is_certain else self._seconds / max(self._hold_s, _TINY_S)
-
-    @property
-    def is_none(self) -> bool:
-        return self._frames == 0
-
-    def add(self, seen: bool, since_ns: int, now_ns: int, elapsed_s: float) -> None:
-        """Count the time since the last frame; `since_ns` is when the fault began if this frame is its first."""
-        if seen:
-            # One frame alone says nothing about how long it lasts; two that are the same do.
-            if self._frames or since_ns < now_ns:
-                self._seconds = min(self._hold_s, self._seconds + elapsed_s)
-            if self._frames == 0:
-                self.start_ns = since_ns
-            self._frames += 1
-            self.last_ns = now_ns
-            enough = self._frames >= _LEAST_FRAMES and self._seconds >= self._hold_s - _TINY_S
-            self.is_certain = self.is_certain or enough
-        elif self._frames and elapsed_s > 0:
-            self._seconds -= self._loss * elapsed_s
-            if self._seconds <= _TINY_S:
-                self.clear()
-
-
-class _Level:
-    """Where a figure usually lies: a mean of the last `memory_s` seconds that no single frame moves far."""
-
-    def __init__(self, memory_s: float) -> None:
-        self._memory_s = memory_s
-        self._count = 0
-        self.value = 0.0
-        self.seconds = 0.0
-
-    def add(self, value: float, elapsed_s: float) -> None:
-        self._count += 1
-        self.seconds += elapsed_s
-        step = max(elapsed_s / self._memory_s, 1.0 / self._count)
-        change = value - self.value
-        if self._count > 1:
-            change = min(max(change, -0.5 * self.value), 0.5 * self.value)
-        self.value += min(step, 1.0) * change

@@ -17,8 +17,8 @@ from edgevad.bundle.home import home_directory
 from edgevad.errors import ServiceError
 from edgevad.service.clock import check_clock
 from edgevad.service.config import RunConfig
-from edgevad.service.finding import Finding, failed, good, warning
-from edgevad.service.installing import service_state
+from edgevad.service.finding import Finding, failed, good, of_error, warning
+from edgevad.service.installing import has_systemd, service_state
 from edgevad.service.needs import missing_needs
 
 __all__ = ["CRASH_FIXES", "cameras", "clock", "disk", "machine", "packages", "permissions", "python", "service"]
@@ -216,10 +216,12 @@ def machine(config: RunConfig | None) -> list[Finding]:
 
 def service(config: RunConfig | None) -> list[Finding]:
     """The installed service, where systemd runs."""
+    if not has_systemd():
+        return [good("service", "systemd does not run here (a container?)")]
     try:
         state = service_state()
     except ServiceError as error:
-        return [good("service", f"{error.what}; the service is not looked at")]
+        return [of_error("service", error, "warn")]
     if not state.is_installed:
         return [good("service", "not installed")]
     values = state.properties

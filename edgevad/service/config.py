@@ -119,9 +119,10 @@ def check_config(path: str | PathLike[str]) -> CheckedConfig:
             found[name + "s"] = _read_several(cls, value[name], Place(name, folder, text, problems), belongs)
         else:
             found[name] = read_section(cls, value[name], Place(name, folder, text, problems), belongs)
+    found["cameras"] = tuple(camera.within(folder) for camera in found.get("cameras", ()) if camera is not None)
     found["plugins"] = _plugins(value.get("plugins", {}), top)
     if not problems:
-        _check_cameras(found.get("cameras", ()), Place("camera", folder, text, problems))
+        _check_cameras(found["cameras"], Place("camera", folder, text, problems))
     if problems:
         return CheckedConfig(None, sorted(problems, key=lambda problem: problem.line or 0))
     return CheckedConfig(RunConfig(where.absolute(), **found), [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,9 +13,17 @@ from pathlib import Path
 from edgevad._files import atomic_file, output_errors
 from edgevad.errors import ConfigError, OptionError, ServiceError
 from edgevad.service.config import load_config
-from edgevad.service.unit import UNIT_NAME, WANTED_GROUPS, UnitSpec, sysusers_text, unit_spec, unit_text
+from edgevad.service.unit import GROUPS, PLUGIN_GROUPS, UNIT_NAME, UnitSpec, sysusers_text, unit_spec, unit_text
 
-__all__ = ["Installation", "ServiceState", "own_command", "plan_installation", "service_state", "uninstall"]
+__all__ = [
+    "Installation",
+    "ServiceState",
+    "has_systemd",
+    "own_command",
+    "plan_installation",
+    "service_state",
+    "uninstall",
+]
 
 _UNIT = Path("etc/systemd/system") / UNIT_NAME
 _SYSUSERS = Path("etc/sysusers.d/edgevad.conf")
@@ -99,10 +106,11 @@ def plan_installation(
     program = own_command() if command is None else command
     # A virtual environment may lie in one place, and the interpreter it uses in another.
     needed = [Path(program[0]), found, *([Path(sys.executable)] if command is None else [])]
+    settings = replace(load_config(found), path=config.absolute())
     spec = unit_spec(
-        replace(load_config(found), path=config.absolute()),
+        settings,
         program,
-        groups=_groups(root),
+        groups=_groups(root, GROUPS + (PLUGIN_GROUPS if settings.plugins else ())),
         sees_homes=any(path.resolve().is_relative_to(home) for path in needed for home in _HOMES),
         all_devices=all_devices,
         memory_max=memory_max,
@@ -139,13 +147,13 @@ def uninstall(root: Path = Path("/")) -> list[Path]:
         raise ServiceError("the service is not installed", where=unit)
     if root != Path("/"):
         _call(("systemctl", f"--root={root}", "disable", UNIT_NAME))
-    elif _is_running():
+    elif has_systemd():
         _call(("systemctl", "disable", "--now", UNIT_NAME))
     gone = [path for path in (unit, root / _SYSUSERS) if path.exists()]
     for path in gone:
         with output_errors(path):
             path.unlink()
-    if root == Path("/") and _is_running():
+    if root == Path("/") and has_systemd():
         _call(("systemctl", "daemon-reload"))
     return gone
 
@@ -171,17 +179,15 @@ def service_state() -> ServiceState:
     Raises:
         ServiceError: there is no systemd, it does not run, or it does not answer.
     """
-    if shutil.which("systemctl") is None:
-        raise ServiceError("there is no systemd on this machine", fix="Run edgevad run --config FILE instead")
-    if not _is_running():
-        raise ServiceError("systemd does not run here (a container?)", fix="Run edgevad run --config FILE instead")
-    output = _call(("systemctl", "show", UNIT_NAME, "--property=" + ",".join(_PROPERTIES)))
+    if not has_systemd():
+        raise ServiceError("systemd does not run here", fix="Run edgevad run --config FILE instead")
+    output = _call(("systemctl", "show", UNIT_NAME, f"--property={','.join(_PROPERTIES)}"))
     pairs = (line.partition("=") for line in output.splitlines())
     return ServiceState({key: value for key, _, value in pairs if key in _PROPERTIES})
 
 
-def _is_running() -> bool:
-    # As sd_booted(3) tells it.
+def has_systemd() -> bool:
+    """Whether systemd runs this machine, as sd_booted(3) tells it: in most containers it does not."""
     return Path("/run/systemd/system").is_dir()
 
 
@@ -190,7 +196,7 @@ def _need_root(what: str) -> None:
         raise ServiceError(
             f"only root may {what} the service", fix=f"Run: sudo {Path(sys.argv[0]).name} service {what}"
         )
-    if not _is_running():
+    if not has_systemd():
         raise ServiceError("systemd does not run here", fix="For an image of a system, name its folder with --root")
 
 
@@ -203,7 +209,7 @@ def _call(command: tuple[str, ...]) -> str:
         raise ServiceError(f"{' '.join(command)}: {error}") from error
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise ServiceError(f"{' '.join(command)}: {said}", fix=f"Look at: journalctl -u {UNIT_NAME} -e")
+        raise ServiceError(f"{' '.join(command[:3])}: {said}", fix=f"Look at: journalctl -u {UNIT_NAME} -e")
     return done.stdout
 
 
@@ -211,14 +217,14 @@ def _within(root: Path, path: Path) -> Path:
     return path if path.is_relative_to(root.absolute()) else root / path.relative_to("/")
 
 
-def _groups(root: Path) -> tuple[str, ...]:
-    """Those we want that there are: a unit that names another one does not start."""
+def _groups(root: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Those wanted that there are: a unit that names another one does not start."""
     try:
         lines = (root / "etc/group").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ("video",)
     there = {line.partition(":")[0] for line in lines}
-    return tuple(name for name in WANTED_GROUPS if name in there) or ("video",)
+    return tuple(name for name in wanted if name in there) or ("video",)
 
 
 def _systemd_version() -> int:

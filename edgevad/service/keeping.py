@@ -53,6 +53,7 @@ class DrivesConfig(Section):
     every_nth: int = option("Of a camera's frames away from events only each n-th.", 1, low=1, high=1_000_000)
     pre_roll_s: float = option("Every frame from so long before an event is logged.", 2.0, low=0, high=60)
     post_roll_s: float = option("Every frame until so long after an event is logged.", 2.0, low=0, high=60)
+    event_s: float = option("Of a longer event, every frame of so long only.", 120.0, low=0, high=86_400)
     image_width_px: int = option("Wider images are shrunk by a whole number.", 640, low=16, high=7680)
     jpeg_quality: int = option("Of the images.", 90, low=1, high=100)
     leg_s: float = option("A file of the log is closed when it is that long.", 60.0, low=1, high=3600)

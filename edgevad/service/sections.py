@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -88,6 +88,13 @@ class CameraConfig(Section):
             yield "source", "holds a password. Leave it out, and set password_file or password_env"
         elif (self.password_file or self.password_env) and not has_user(self.source):
             yield "source", "has no user name that a password could belong to. Write rtsp://user@host/..."
+
+    def within(self, folder: Path) -> CameraConfig:
+        """The same; where its source is a relative path, that is relative to `folder`."""
+        place = self.source.partition("?")[0]
+        if place.isdigit() or "://" in self.source or " ! " in self.source:
+            return self
+        return replace(self, source=str(folder / Path(self.source).expanduser()))
 
     def address(self) -> str:
         """The source as it is opened, password included. Raises ConfigError where that cannot be read."""

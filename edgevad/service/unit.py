@@ -18,13 +18,14 @@ from textwrap import dedent
 
 from edgevad.service.config import RunConfig
 
-__all__ = ["UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
+__all__ = ["GROUPS", "PLUGIN_GROUPS", "UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
 
 UNIT_NAME = "edgevad.service"
 _USER = "edgevad"
 _STATE = Path("/var/lib/edgevad")
-# Those of them that a machine has are joined: cameras, GPU, CSI cameras, jetson-stats, plug-ins' pins and buses.
-WANTED_GROUPS = ("video", "render", "jtop", "gpio", "i2c", "dialout")
+# Those of them that a machine has are joined: of cameras, GPU, jetson-stats; of plug-ins' pins and buses.
+GROUPS = ("video", "render", "jtop")
+PLUGIN_GROUPS = ("gpio", "i2c", "dialout")
 
 _CAMERAS = ("char-video4linux rw", "char-media rw")
 # As /proc/devices calls drivers of GPUs, and those devices of a Jetson that share the number of "misc".
@@ -125,7 +126,9 @@ def _unit(spec: UnitSpec) -> str:
 
 def _service(spec: UnitSpec) -> str:
     command = " ".join(_escape(part) for part in spec.command)
-    steps = "RestartSteps=6\nRestartMaxDelaySec=60\n" if spec.systemd_version >= 254 else ""
+    # Each start costs a second of a core; but systemd counts from the boot on, so the longest pause must do, too, for
+    # what happens once a week.
+    steps = "RestartSteps=4\nRestartMaxDelaySec=15\n" if spec.systemd_version >= 254 else ""
     return (
         dedent(f"""\
         [Service]

@@ -51,6 +51,16 @@ def test_an_unusable_source_is_one_line_and_exit_2() -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_lens_benchmark_without_recordings_is_one_line_and_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEVAD_DATA", str(tmp_path))
+    ended = python("-m", "benchmarks.lens")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "EDGEVAD_DATA" in ended.stderr
+
+
 @pytest.mark.parametrize(("median", "code"), [(0.95, 0), (0.85, 1)])
 def test_a_missed_bar_is_exit_1(median: float, code: int) -> None:
     program = (

@@ -45,7 +45,6 @@ def test_without_pyav_opencv_writes_vp8_in_webm_and_repeats_frames_to_keep_the_t
 
 
 def test_a_clip_that_finds_no_room_ends_with_a_whole_fragment(tmp_path: Path) -> None:
-    pytest.importorskip("av")
     disk = type("Disk", (), {"f_bavail": 10**9, "f_frsize": 1})
     floor = DiskFloor(tmp_path, 1000, statvfs=lambda _: disk)  # type: ignore[arg-type, return-value]
     clip = open_clip(tmp_path / "a.mp4", SIZE, 0, fps_hz=10.0, floor=floor)
@@ -64,7 +63,6 @@ def test_a_clip_that_finds_no_room_ends_with_a_whole_fragment(tmp_path: Path) ->
 
 
 def test_half_a_fragment_is_cut_off_and_a_file_without_one_is_left_alone(tmp_path: Path) -> None:
-    pytest.importorskip("av")
     clip = open_clip(tmp_path / "a.mp4", SIZE, 0, fps_hz=10.0)
     for k in range(30):
         clip.write(picture(k), k * 10**8)

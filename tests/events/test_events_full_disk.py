@@ -20,8 +20,6 @@ from edgevad.events.disk import free_bytes
 from edgevad.events.recorder import Recorder
 from edgevad.events.store import EventStore
 
-pytest.importorskip("av")
-
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

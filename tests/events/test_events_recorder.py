@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +21,6 @@ from edgevad.events.recorder import Recorder, RecorderSpec
 from edgevad.events.retention import Retention
 from edgevad.events.store import EventStore
 from edgevad.events.stored import StoredEvent
-
-pytest.importorskip("av")
 
 
 @pytest.fixture
@@ -311,6 +311,43 @@ def test_quotas_delete_the_oldest_and_kept_ones_alone_may_fill_them(tmp_path: Pa
     assert (tmp_path / first.clip).exists()
     assert (second.clip, second.thumbnail) == (None, None)
     assert (third.clip, third.peak_score) == (None, 6.0)
+
+
+def test_without_pyav_clips_are_webm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevad.events.clip.encoder", lambda: None)
+    with Recorder(tmp_path, SMALL) as recorder:
+        recorder.start(run_info())
+        scene = Scene(recorder)
+        scene.quiet(20)
+        scene.begin()
+        scene.last(9)
+        scene.end()
+        scene.quiet(20)
+        (row,) = rows_of(scene)
+    assert row.clip is not None
+    assert row.clip.endswith(".webm")
+    found = frames_of(tmp_path / row.clip)
+    assert [at_s for at_s, _ in found] == pytest.approx([k / 10 for k in range(30)], abs=0.002)
+    expected = [10 * (index % 25) for index in range(10, 40)]
+    assert [gray for _, gray in found] == pytest.approx(expected, abs=6)
+
+
+def test_of_cameras_its_thread_is_nice_to_the_scorer_and_of_recordings_it_is_the_scorers(tmp_path: Path) -> None:
+    def niceness_of(is_live: bool) -> int:
+        def work() -> None:
+            with Recorder(tmp_path, SMALL) as recorder:
+                recorder.start(run_info(is_live=is_live))
+                found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+        found: list[int] = []
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return found[0]
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness_of(is_live=False) == ours
+    assert niceness_of(is_live=True) == max(ours, 10)
 
 
 def test_a_chain_of_many_recordings_leaves_no_pre_rolls_behind(scene: Scene) -> None:

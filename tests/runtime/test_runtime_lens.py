@@ -111,18 +111,26 @@ def test_a_fault_is_one_incident_with_its_time(
     assert recovered_after == pytest.approx(1.0 * FPS_HZ, abs=1)
 
 
-def test_identical_frames_are_a_fault_after_two_seconds(camera: Camera) -> None:
+def test_identical_frames_are_judged_no_more_after_two_seconds_and_told_after_five(camera: Camera) -> None:
     camera.film(12.0)
     still = camera.scenes[0]
-    during = [camera.push(still.copy()) for _ in range(40)]
+    during = [camera.push(still.copy()) for _ in range(70)]
     assert [verdict.repeats for verdict in during[:3]] == [False, True, True]
-    assert during[0].fault is None
+    assert next(k for k, verdict in enumerate(during) if verdict.fault) == 20
+    assert {verdict.fault for verdict in during[20:]} == {"frozen"}
+    assert next(k for k, verdict in enumerate(during) if verdict.incident) == 50
     (begun,) = camera.told
     assert begun.cause == "frozen"
     assert begun.start_ns == 12_000_000_000
-    assert next(k for k, verdict in enumerate(during) if verdict.fault) == 20
-    camera.film(2.0)
-    assert camera.told[-1].end_ns == 15_900_000_000
+    assert [verdict.fault for verdict in camera.film(2.0)][-1] is None
+    assert camera.told[-1].end_ns == 18_900_000_000
+
+
+def test_a_world_that_stands_still_between_key_frames_is_no_incident(camera: Camera) -> None:
+    camera.film(12.0)
+    for k in range(200):
+        camera.push(noisy(camera.scenes[0], k // 40))
+    assert camera.told == []
 
 
 def test_a_recording_encoded_to_a_higher_rate_is_not_frozen(scenes: list[Image]) -> None:

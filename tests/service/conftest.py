@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevad.service import installing
+from edgevad.service import checks, installing
 
 
 @pytest.fixture
@@ -24,5 +24,6 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(installing, "_is_running", lambda: True)
+    for module in (installing, checks):
+        monkeypatch.setattr(module, "has_systemd", lambda: True)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgevad.drives.policy import LogPolicy
 from edgevad.drives.policy import Retention as DriveRetention
@@ -160,6 +163,21 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.run.bundle == Path("/b")
 
 
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        ("drive.mp4", "{}/drive.mp4"),
+        ("/dev/video0?width=640", "/dev/video0?width=640"),
+        ("0?width=640", "0?width=640"),
+        ("csi://0", "csi://0"),
+        ("v4l2src ! appsink", "v4l2src ! appsink"),
+    ],
+)
+def test_a_recording_is_relative_to_the_file(tmp_path: Path, source: str, opened: str) -> None:
+    config = load_config(write(tmp_path, MINIMAL.replace("/dev/video0", source)))
+    assert config.cameras[0].source == opened.format(tmp_path)
+
+
 def test_a_camera_s_password_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("p@ss/word\nand a comment\n")
     text = MINIMAL.replace("/dev/video0", "rtsp://me@cam:554/x") + 'password_file = "secret"\n'
@@ -229,6 +247,34 @@ def test_zero_is_no_limit(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL + "[governor]\n"))
     assert config.governor is not None
     assert config.governor.spec(load_target("jetson-orin-nano")).latency_budget_ms == 33.0
+
+
+_SCALARS = st.one_of(
+    st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(-1e9, 1e9), st.text("az09:/@!? .-", max_size=12)
+)
+_VALUES = st.one_of(_SCALARS, st.lists(_SCALARS, max_size=3))
+_KEYS = sorted({entry.name for cls in SECTIONS.values() if cls is not None for entry in dataclasses.fields(cls)})
+_TABLES = st.dictionaries(st.sampled_from([*_KEYS, "odd"]), _VALUES, max_size=4)
+
+
+@given(st.dictionaries(st.sampled_from([*SECTIONS, "odd"]), _TABLES, max_size=4), st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_values_there_is_a_configuration_or_problems(
+    tmp_path: Path, sections: dict[str, dict[str, object]], several: bool
+) -> None:
+    """What these values are made of, TOML writes as JSON does."""
+    lines = [MINIMAL]
+    for name, table in sections.items():
+        lines.append(f"[[{name}]]" if name == "camera" or (name == "webhook" and several) else f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    path = write(tmp_path, "\n".join(lines))
+    config, found = check_config(path)
+    assert (config is None) == bool(found)
+    if config is not None:
+        assert json.dumps(config.to_json())
+    for problem in found:
+        assert problem.line is not None
+        assert len(problem.text()) < 1000
 
 
 def test_nothing_heavy_is_imported_for_a_check() -> None:

@@ -263,6 +263,9 @@ def test_a_service_that_keeps_dying_is_told(systemctl: Path) -> None:
     assert checks.service(None)[0].state == "warn"
     answer.write_text("LoadState=loaded\nActiveState=failed\nResult=watchdog\nNRestarts=40\n")
     assert checks.service(None)[0].state == "fail"
+    (systemctl / "refuse").touch()
+    found = checks.service(None)[0]
+    assert (found.state, found.found) == ("warn", "systemctl show edgevad.service: Failed: access denied")
 
 
 def test_what_the_configuration_needs_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_it_is_restarted_for_ever(tmp_path: Path) -> None:
     }
     # What an older systemd does not know would be a warning at every start.
     assert not any(line.startswith("RestartSteps") for line in lines)
-    assert "RestartMaxDelaySec=60" in text_of(tmp_path, LOCAL, systemd_version=255).splitlines()
+    assert "RestartMaxDelaySec=15" in text_of(tmp_path, LOCAL, systemd_version=255).splitlines()
 
 
 def test_names_with_marks_mean_themselves(tmp_path: Path, analyze: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import pytest
+from recordings import gray_image
 from rtsp import FRAMES_OF_START, RtspServer, lacking, number_in
 from system import require
 
@@ -189,3 +190,9 @@ def test_streams_opened_side_by_side_leave_the_environment_as_it_was(opencv: typ
             thread.join()
     assert [opened[-1] for opened in MeetingOpenCV.opened] == [RTSP_OPTIONS] * 2
     assert OPTIONS_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("level", [0, 60, 128, 255])
+def test_a_frame_of_nothing_carries_no_number(level: int) -> None:
+    """What the tests above stand on: a black, gray or smeared frame is none of the server's."""
+    assert number_in(gray_image(level, 320, 240)) is None
