@@ -6,7 +6,7 @@ Every recording is played whole, as one camera; that has to bring no camera_faul
 each fault is put into the eight seconds that follow (on a copy of the monitor as it is then), and
 then taken away again. The delay is the recorded time from the fault's first frame to the incident, the recovery
 that from the first good frame to its end. Recordings shorter than half a minute are played several times over; the
-frames of the tub, whose clock ran fifteen times too fast, are taken as 20 a second.
+frames of the tub, whose timestamps lie 3 ms apart, are taken as 20 a second.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ __all__ = ["register"]
 # ruff: noqa: UP045 - typer on Python 3.10 reads Optional at run time
 
 Store = Annotated[
-    Optional[Path], typer.Option("--store", help="Folder of the event store.", show_default="events, in edgevad's home")
+    Optional[Path], typer.Option("--dir", help="Folder of the event store.", show_default="events, in edgevad's home")
 ]
 Since = Annotated[
     Optional[str],

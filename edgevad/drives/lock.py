@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from os.path import samestat
 from pathlib import Path
 
 from edgevad._files import output_errors
@@ -49,9 +50,12 @@ class FolderLock:
 
     def _try(self) -> str | None:
         """Take it, or say which process has it; empty where that is not known."""
-        if self._handle is not None:
-            return None
         path = self._root / _LOCK_NAME
+        if self._handle is not None:
+            with suppress(OSError):
+                if samestat(os.fstat(self._handle), path.stat()):
+                    return None
+            self.release()  # the folder was removed, and the lock on its file holds nothing
         with output_errors(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:

@@ -105,8 +105,6 @@ class DriveLog(Sink):
         self._rested_s = 0.0
 
     def start(self, run: RunInfo) -> None:
-        # Not sooner: after a reload this log is made while the one before it still holds the folder.
-        self._lock.acquire()
         self._run = run
         self._drive = drive_name(run)
         self._last_ns = run.started_ns - _BETWEEN_NS
@@ -266,7 +264,10 @@ class DriveLog(Sink):
 
     def _resume(self) -> None:
         self._rested_s = time.monotonic()
-        if self._catalogue is not None and not self._has_room():
+        has_room = True
+        with suppress(EdgevadError):  # it may be the catalogue, or the folder, that is gone: looked at next
+            has_room = self._has_room()
+        if not has_room:
             self._floor.demand()
         self._take_up()
         self._add_drive()
@@ -275,6 +276,8 @@ class DriveLog(Sink):
     def _take_up(self) -> None:
         """Look at what there is: at the start, and again after every failure."""
         writable_directory(self.root)
+        # Not on construction: after a reload this log is made while the one before it still holds the folder.
+        self._lock.acquire()
         if self._catalogue is not None:
             self._catalogue.close()
             self._catalogue = None

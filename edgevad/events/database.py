@@ -109,7 +109,7 @@ def open_database(path: Path, *, create: bool) -> sqlite3.Connection:
     if create:
         writable_directory(path.parent)
     elif not path.is_file():
-        raise StoreError("there is no event store", where=path.parent, fix="edgevad run makes one, with --store")
+        raise StoreError("there is no event store", where=path.parent, fix="edgevad run makes one, with --events")
     with store_errors(path):
         # One thread at a time uses it, but not the one that opened it.
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -212,8 +213,12 @@ class Pipeline:
         self._is_closed = True
         for reader in self._streams:
             reader.stop()
-        for reader in self._streams:
-            reader.close()
+        # At once: a driver that hangs is waited for a moment, and sixteen of them, one after the other, would be felt.
+        closing = [threading.Thread(target=reader.close, name="edgevad close") for reader in self._streams]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
 
     def __enter__(self) -> Pipeline:
         return self

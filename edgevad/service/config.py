@@ -123,6 +123,7 @@ def check_config(path: str | PathLike[str]) -> CheckedConfig:
     found["plugins"] = _plugins(value.get("plugins", {}), top)
     if not problems:
         _check_cameras(found["cameras"], Place("camera", folder, text, problems))
+        _check_webhooks(found.get("webhooks", ()), Place("webhook", folder, text, problems))
     if problems:
         return CheckedConfig(None, sorted(problems, key=lambda problem: problem.line or 0))
     return CheckedConfig(RunConfig(where.absolute(), **found), [])
@@ -160,3 +161,10 @@ def _check_cameras(cameras: tuple[CameraConfig, ...], place: Place) -> None:
             if entry in seen:
                 place._replace(nth=index).report(entry[0], "is that of another camera", "one of its own")
             seen.add(entry)
+
+
+def _check_webhooks(webhooks: tuple[WebhookConfig, ...], place: Place) -> None:
+    urls = [webhook.url for webhook in webhooks]
+    for index, url in enumerate(urls):
+        if url in urls[:index]:  # what waits for a server waits under its address
+            place._replace(nth=index).report("url", "is that of another webhook", "one of its own")

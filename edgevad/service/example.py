@@ -43,7 +43,7 @@ def example_config() -> str:
     for name, cls in SECTIONS.items():
         if cls is not None:
             lines += ["", *_section(name, cls, "" if name in _ON else "#")]
-    return "\n".join([*lines, "", *_comment(_PLUGINS), "#[plugins.gpio]", "#pin = 7"]) + "\n"
+    return "\n".join([*lines, "", *_comment(_PLUGINS), "#[plugins.gpio]", "#line = 7"]) + "\n"
 
 
 def _section(name: str, cls: type, off: str) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ class Deferred(Sink):
     @property
     def wants_results(self) -> bool:  # type: ignore[override]
         return self._sink is None or self._sink.wants_results
+
+    def figures(self) -> Mapping[str, int]:
+        return {} if self._sink is None else self._sink.figures()
 
     def start(self, run: RunInfo) -> None:
         if self._sink is None:
@@ -109,8 +113,8 @@ class SinkSet:
             yield "drive log", drives, partial(drive_log, drives)
         if (mqtt := config.mqtt) is not None:
             yield "mqtt", mqtt, partial(_mqtt, mqtt)
-        for number, webhook in enumerate(config.webhooks, start=1):
-            yield f"webhook {number}", webhook, partial(_webhook, webhook, number)
+        for webhook in config.webhooks:
+            yield "webhook", webhook, partial(_webhook, webhook)
         if (metrics := config.metrics) is not None:
             yield "metrics", metrics, partial(_metrics, metrics, self._snapshot)
         for name, settings in config.plugins.items():
@@ -142,11 +146,12 @@ def _mqtt(config: MqttConfig) -> Sink:
     return MqttSink(config.build(MqttSettings, password=config.secret()), _outbox("mqtt"))
 
 
-def _webhook(config: WebhookConfig, number: int) -> Sink:
+def _webhook(config: WebhookConfig) -> Sink:
     from edgevad.events.webhook import WebhookSettings, WebhookSink
 
-    name = "webhook" if number == 1 else f"webhook-{number}"
-    return WebhookSink(config.build(WebhookSettings, secret=config.secret()), _outbox(name))
+    # By its address: what waits for one server must never go to another one.
+    digest = hashlib.sha256(config.url.encode()).hexdigest()[:12]
+    return WebhookSink(config.build(WebhookSettings, secret=config.secret()), _outbox(f"webhook-{digest}"))
 
 
 def _metrics(config: MetricsConfig, snapshot: Snapshot) -> Sink:

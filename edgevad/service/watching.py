@@ -23,7 +23,8 @@ class LensConfig(Section):
     black_level: float = option("Gray level below which a pixel is dark.", 16.0, low=0, high=255)
     black_share: float = option("Share of pixels that may be brighter in a black picture.", 0.005, low=0, high=1)
     black_s: float = option("Black pictures for so long are reported.", 1.0, low=0, high=_DAY_S)
-    frozen_s: float = option("Identical frames for so long are reported.", 2.0, low=0, high=_DAY_S)
+    still_s: float = option("Identical frames for so long are judged no more.", 2.0, low=0, high=_DAY_S)
+    frozen_s: float = option("Identical frames for so long are reported.", 5.0, low=0, high=_DAY_S)
     covered_share: float = option(
         "Share of the picture's places that may still show structure in a covered one.", 0.15, low=0, high=1
     )

@@ -40,11 +40,10 @@ def open_sources(
             where=os.fspath(recording),
             fix="Run cameras and recordings apart",
         )
+    for number, spec in enumerate(live):
+        if spec in live[:number]:
+            raise OptionError("is named twice", where=without_password(spec), expected="each camera once")
     with ExitStack() as stack:
-        opened: list[Source] = []
-        for number, spec in enumerate(live):
-            if spec in live[:number]:
-                raise OptionError("is named twice", where=without_password(spec), expected="each camera once")
-            opened.append(stack.enter_context(open_source(spec, fps_hz=fps_hz, reconnect=reconnect)))
+        opened = [stack.enter_context(open_source(spec, fps_hz=fps_hz, reconnect=reconnect)) for spec in live]
         stack.pop_all()
         return opened

@@ -95,7 +95,7 @@ def test_list_prints_a_table_and_json_with_all_facts(home: Path, capsys: pytest.
 def test_filters(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert numbers(as_json(capsys, "list", "--kind", "anomaly")) == [1, 3]
     assert numbers(as_json(capsys, "list", "--last", "1", "--camera", "front")) == [3]
-    assert numbers(as_json(capsys, "list", "--since", "1h", "--store", home)) == [1, 2, 3]
+    assert numbers(as_json(capsys, "list", "--since", "1h", "--dir", home)) == [1, 2, 3]
     assert numbers(as_json(capsys, "list", "--until", "2020-01-01")) == []
     assert numbers(as_json(capsys, "list", "--run", "0123456789ab", "--since", "2020-01-01T00:00:00Z")) == [1, 2, 3]
     assert run(capsys, "list", "--camera", "rear")[1].strip() == "No events."
@@ -162,7 +162,7 @@ def test_export_is_a_folder_that_stands_by_itself(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("list", "--store", "/nowhere"), "there is no event store"),
+        (("list", "--dir", "/nowhere"), "there is no event store"),
         (("list", "--since", "yesterday"), "--since 'yesterday' is no moment; expected 30m, 12h or 7d ago"),
         (("show", "99"), "there is no event 99. See edgevad events list"),
         (("show", "x/y"), "there is no event x/y"),

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from network_camera import network_camera
 
 from edgevad.bundle import activate
 from edgevad.cli import main
@@ -177,25 +177,18 @@ def test_a_recording_is_never_replaced_by_its_annotated_video(
     assert new.exists()
 
 
-def test_the_password_of_a_stream_is_shown_nowhere(
-    run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(cv2, "VideoCapture", partial(_local_capture, cv2.VideoCapture, tiny_video))
-    address = "rtsp://me:secret@127.0.0.1:1/stream"
-    common = ("--source", address, "--bundle", tiny_bundle, "--max-frames", 3)
-    code, table, err = run(*common, "--out", tmp_path)
-    assert code == 0
-    code, printed, more = run(*common, "--json")
-    assert code == 0
+def test_the_password_of_a_stream_is_shown_nowhere(run, tiny_bundle: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with network_camera() as plain:
+        shown = plain.replace("http://", "http://***@")
+        common = ("--source", plain.replace("http://", "http://me:secret@"), "--bundle", tiny_bundle, "--max-frames", 3)
+        code, table, err = run(*common, "--out", tmp_path)
+        assert code == 0, err
+        code, printed, more = run(*common, "--json")
+        assert code == 0, more
     files = "".join(file.read_text() for file in tmp_path.iterdir())
     assert "secret" not in table + err + printed + more + files
-    assert json.loads(printed)["sources"] == ["rtsp://***@127.0.0.1:1/stream"]
-    assert json.loads((tmp_path / "summary.json").read_text())["sources"] == ["rtsp://***@127.0.0.1:1/stream"]
-
-
-def _local_capture(capture: type[cv2.VideoCapture], video: Path, *_: object) -> cv2.VideoCapture:
-    """What opens `video`, whatever it was asked to open."""
-    return capture(str(video))
+    assert json.loads(printed)["sources"] == [shown]
+    assert json.loads((tmp_path / "summary.json").read_text())["sources"] == [shown]
 
 
 def test_a_failed_run_says_so_in_its_summary(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

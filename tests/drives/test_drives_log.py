@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from mcap.records import Message
 from mcap.stream_reader import StreamReader
 
 from edgevad.drives.camera import CameraLog
+from edgevad.drives.folder import open_drives, verify
 from edgevad.drives.log import DriveLog
 from edgevad.drives.messages import SCHEMAS
 from edgevad.drives.policy import LogPolicy, Retention
@@ -302,3 +304,25 @@ def test_a_run_without_frames_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_policy_that_cannot_be_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         LogPolicy(**bad)
+
+
+def test_a_folder_that_is_taken_away_under_way_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevad.drives.log.RETRY_S", 0.0)
+    root = tmp_path / "drives"
+    log = DriveLog(root, LogPolicy(image_fps_hz=None, leg_bytes=100_000, flush_s=0), NO_FLOOR)
+    log.start(run_info())
+    refused = []
+    for index in range(300):
+        try:
+            log.push(result(index))
+        except OutputError:
+            refused.append(index)
+        if index == 100:
+            shutil.rmtree(root)
+    with pytest.raises(StoreError, match="another process logs"):  # the lock is made anew, too
+        DriveLog(root).start(run_info("fedcba987654"))
+    log.close()
+    assert len(refused) == 1  # the frame at which it was noticed, when the next leg was to be opened
+    with open_drives(root) as catalogue:
+        assert {one.verdict for one in verify(root, catalogue)} == {"whole"}
+        assert sum(one.frames for one in catalogue.legs()) > 100

@@ -86,7 +86,7 @@ def test_everything_that_the_example_offers_is_taken(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, text))
     off = [entry.name for entry in dataclasses.fields(config) if not getattr(config, entry.name)]
     assert off == []
-    assert config.plugins == {"gpio": {"pin": 7}}
+    assert config.plugins == {"gpio": {"line": 7}}
     assert config.detection.threshold == 4.0
 
 
@@ -284,3 +284,9 @@ def test_nothing_heavy_is_imported_for_a_check() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_two_webhooks_of_one_address_are_refused(tmp_path: Path) -> None:
+    hook = '[[webhook]]\nurl = "https://a.example/x"\n'
+    with pytest.raises(ConfigError, match="url is that of another webhook"):
+        load_config(write(tmp_path, MINIMAL + hook + hook))
