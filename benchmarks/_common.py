@@ -68,6 +68,7 @@ BARS = {
     "engine and ONNX Runtime in fp32, relative difference": Bar(1e-3, is_least=False),
     "int8 engine and ONNX Runtime in fp32, rank correlation": Bar(0.99, is_least=True),
     "backend / bare engine": Bar(1.10, is_least=False),
+    "SIGTERM to the end (s)": Bar(2.0, is_least=False),
     "slowest recovery of a stream (s)": Bar(3.0, is_least=False),
     "frames nobody sent": Bar(0, is_least=False),
     "incidents, off by": Bar(0, is_least=False),

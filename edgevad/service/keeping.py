@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,3 +75,9 @@ class DrivesConfig(Section):
     )
     event_margin_s: float = option("So close to an event is near.", 10.0, low=0, high=3600)
     floor_bytes: int = option("So much of the disk stays free.", 1_000_000_000, low=0, high=_TERABYTE)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        from edgevad.drives.policy import LogPolicy, Retention
+
+        yield from self.refusals(LogPolicy)
+        yield from self.refusals(Retention)

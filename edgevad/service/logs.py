@@ -26,6 +26,10 @@ from edgevad.sources.address import without_password
 if TYPE_CHECKING:
     from edgevad.runtime.session import RunSummary
 
+    _StreamHandler = logging.StreamHandler[IO[str]]
+else:
+    _StreamHandler = logging.StreamHandler  # of Python 3.10 it takes no type
+
 __all__ = ["LogFormat", "LogSink", "configure_logging", "masked"]
 
 LogFormat = Literal["auto", "text", "json"]
@@ -105,7 +109,7 @@ class LogSink(Sink):
         self._logger.log(level, "%s", text, extra={"fields": fields})
 
 
-class _Handler(logging.StreamHandler[Any]):
+class _Handler(_StreamHandler):
     """Writes lines at once, counts those that repeat, and never raises: a log that is gone must not stop the work."""
 
     def __init__(self, stream: IO[str], repeat_s: float, clock: Callable[[], float]) -> None:

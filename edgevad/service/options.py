@@ -102,6 +102,13 @@ class Section:
                 values[entry.name] = None if rule_of(entry).zero_is_none and value == 0 else value
         return values
 
+    def refusals(self, cls: type[Any], **more: Any) -> Iterator[tuple[str, str]]:
+        """What a `cls` says against values that do not fit each other, as `conflicts` tells it."""
+        try:
+            self.build(cls, **more)
+        except EdgevadError as error:
+            yield "", str(error)
+
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Keys that cannot stay as they are beside the others, each with what is wrong."""
         yield from ()

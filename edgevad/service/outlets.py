@@ -46,6 +46,8 @@ class MqttConfig(Section):
     )
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
+        from edgevad.events.mqtt_link import MqttSettings
+
         yield from two_secrets("password", self.password_file, self.password_env)
         if (self.password_file or self.password_env) and self.username is None:
             yield "username", "is missing beside the password"
@@ -53,6 +55,7 @@ class MqttConfig(Section):
             yield "tls", "is false, and there are certificates. Set tls = true"
         if self.key_file is not None and self.cert_file is None:
             yield "cert_file", "is missing beside key_file"
+        yield from self.refusals(MqttSettings)
 
     def secret(self) -> str | None:
         """The password. Raises ConfigError where it cannot be read."""
@@ -84,7 +87,10 @@ class WebhookConfig(Section):
     )
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
+        from edgevad.events.webhook import WebhookSettings
+
         yield from two_secrets("secret", self.secret_file, self.secret_env)
+        yield from self.refusals(WebhookSettings)
 
     def secret(self) -> str | None:
         """What messages are signed with. Raises ConfigError where it cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,11 @@ class GovernorConfig(Section):
     longest_climb_s: float = option(
         "What that grows to where steps up had to be taken back.", 600.0, low=0.1, high=_DAY_S
     )
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        from edgevad.runtime.governor import GovernorSpec
+
+        yield from self.refusals(GovernorSpec)
 
     def spec(self, target: Target) -> GovernorSpec:
         """For a bundle that was made for `target`. Raises OptionError where the values contradict each other."""

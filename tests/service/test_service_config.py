@@ -139,6 +139,11 @@ def test_the_error_of_loading_tells_the_first_problem_and_how_many(tmp_path: Pat
         (MINIMAL.replace("/dev/video0", "rtsp://me:hidden@h/x"), "source holds a password"),
         (MINIMAL + 'password_env = "P"\n', "source has no user name that a password could belong to"),
         (MINIMAL + "lens = 3\n", "[camera] lens is no setting here"),
+        (
+            MINIMAL + "[governor]\nsteps_hz = [5, 9]\n",
+            "f:4: [governor] governor: steps of [5.0, 9.0] Hz; expected falling",
+        ),
+        (MINIMAL + '[[webhook]]\nurl = "http://h:0/"\n', "f:4: [webhook] webhook.url: is no address to post to"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -277,9 +282,11 @@ def test_whatever_the_values_there_is_a_configuration_or_problems(
         assert len(problem.text()) < 1000
 
 
-def test_nothing_heavy_is_imported_for_a_check() -> None:
+def test_nothing_heavy_is_imported_for_a_check(tmp_path: Path) -> None:
+    path = write(tmp_path, re.sub(r"^#(?=[\w\[])", "", example_config(), flags=re.MULTILINE))
     code = (
         "import sys, edgevad.service.config, edgevad.service.example, edgevad.service.needs\n"
+        f"edgevad.service.config.check_config({str(path)!r})\n"
         "print(sorted({'numpy', 'cv2', 'av', 'onnx', 'onnxruntime', 'rich', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
