@@ -46,24 +46,18 @@ def bench(
 
     from edgevad._allocator import keep_freed_memory
     from edgevad.bundle import Bundle, active_bundle
-    from edgevad.errors import EdgevadError
     from edgevad.report.build_progress import build_progress
     from edgevad.report.measurement_view import measurement_view, plot_measurement
     from edgevad.report.plots import require_matplotlib
     from edgevad.runtime.measuring import images_of, made_up_images, measure
     from edgevad.runtime.scorer import Scorer
     from edgevad.sources import open_source
-    from edgevad.targets import load_target
 
     keep_freed_memory()
     if plot is not None:
         require_matplotlib()
     images = made_up_images(_size_px(size)) if source is None else images_of(open_source(source))
     opened = Bundle.open(active_bundle() if bundle is None else bundle)
-    try:
-        budget_s = load_target(opened.manifest.target).latency_budget_ms / 1e3
-    except EdgevadError:  # a profile of somebody's own that is not on this machine
-        budget_s = None
     console = Console(stderr=True)
     with build_progress(quiet=json_output) as on_build:
         scorer = Scorer.from_bundle(opened, backend=backend, threads=threads, on_build=on_build)
@@ -74,7 +68,7 @@ def bench(
             seconds=seconds,
             cameras=cameras,
             camera_fps_hz=fps,
-            budget_s=budget_s,
+            budget_s=opened.manifest.device().latency_budget_ms / 1e3,
             on_stage=lambda stage: status.update(f"measuring: {stage}"),
         )
     if plot is not None:

@@ -109,8 +109,9 @@ def run(
             "--backend": backend,
             "--threads": threads,
             "--fps": fps_hz,
+            "--include-deleted": include_deleted,
         }
-        if given := [name for name, value in elsewhere.items() if value]:
+        if given := [name for name, value in elsewhere.items() if value not in (None, False, [])]:
             raise OptionError(f"{given[0]} beside --config", fix="Put it into the configuration, or leave --config out")
         _run_config(config, max_frames=max_frames, json_output=json_output)
         return

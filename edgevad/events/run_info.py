@@ -21,7 +21,7 @@ class RunInfo:
             folder).
         engine: what scores: backend and precision.
         sources: names of the sources, without passwords.
-        threshold: anomaly score at which events start.
+        threshold: anomaly score at which events start, at the run's beginning; another one is told as an incident.
         is_live: the sources are cameras; their timestamps are Unix time, those of recordings count from their start.
         run_id: new in every run; together with `Event.id` it names an event for good.
         started_ns: Unix time.

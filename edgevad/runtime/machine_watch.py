@@ -57,10 +57,10 @@ class MachineWatch:
         self.close()
 
     def close(self) -> None:
-        """End the thread, waiting two seconds at most for a look that is under way; harmless when called again."""
+        """End the thread; a look that is under way is waited for a fifth of a second. Harmless when called again."""
         self._closed.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2.0)
+            self._thread.join(timeout=0.2)
 
     def _watch(self) -> None:
         stats = _JetsonStats.opened(self._root)

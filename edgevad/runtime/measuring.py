@@ -120,9 +120,13 @@ def measure(
     """
     if not images:
         raise OptionError("no image to measure with", expected="at least one")
-    for name, value, least in (("seconds", seconds, 1.0), ("cameras", cameras, 1), ("camera rate", camera_fps_hz, 0.1)):
-        if not value >= least:
-            raise OptionError(f"{name}: {value:g}", expected=f"{least:g} or more")
+    for name, value, least, most in (
+        ("seconds", seconds, 1, 3600),
+        ("cameras", cameras, 1, 64),
+        ("camera rate", camera_fps_hz, 1, 1000),
+    ):
+        if not least <= value <= most:
+            raise OptionError(f"{name}: {value:g}", expected=f"a number from {least} to {most}")
     tell = on_stage or (lambda _: None)
     height, width = images[0].shape[:2]
     found = Measurement(scorer.path, scorer.engine, (width, height), cameras, camera_fps_hz, budget_s)

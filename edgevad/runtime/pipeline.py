@@ -17,7 +17,7 @@ from edgevad.events.event import Event
 from edgevad.events.incident import Incident
 from edgevad.runtime.backends.backend import BATCH_FRAMES
 from edgevad.runtime.counters import FrameCounters
-from edgevad.runtime.reader import Inbox, PreparedFrame, Reader, reader_of
+from edgevad.runtime.reader import CameraReader, Inbox, PreparedFrame, Reader, reader_of
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.stream import RawScores, Result, State, StreamState
 from edgevad.runtime.threshold import Hysteresis
@@ -52,7 +52,8 @@ class _Stream:
             )
         given = self.given  # before the source's own figures: it may give more meanwhile, never fewer
         counts = source.counts()
-        dropped = counts.dropped + self.discarded
+        unusable = self.reader.unusable if isinstance(self.reader, CameraReader) else 0
+        dropped = counts.dropped + unusable + self.discarded
         return FrameCounters(
             source.name,
             counts.captured,
@@ -61,16 +62,13 @@ class _Stream:
             self.faulty,
             dropped,
             counts.captured - dropped - given,
-            source.skipped,
-            source.is_lost,
+            source.skipped + unusable,
+            source.is_lost or self.over,
         )
 
     def discard(self) -> None:
         """The run is over: frames that nobody will see count as dropped."""
-        source = self.reader.source
-        if isinstance(source, LiveSource):
-            counts = source.counts()
-            self.discarded = counts.captured - counts.dropped - self.given
+        self.discarded += self.counters().waiting
 
 
 class _Call(NamedTuple):
@@ -98,6 +96,8 @@ class Pipeline:
         lens: how to tell a lens that shows nothing; None does not ask. Frames that show nothing raise no anomaly.
         governor: lowers the frame rate of cameras where this machine gets too slow or too hot.
         on_incident: told what happens to the sources and the machine, in the iterating thread.
+        on_event: told events that are over without a frame that shows it, since their camera was lost; also in the
+            iterating thread. Without it, `finish` gives them.
         heartbeat: called in the iterating thread after every batch, and twice a second where no frames come: as long as
             it is called, frames are scored or would be.
 
@@ -114,15 +114,18 @@ class Pipeline:
         lens: LensSpec | None = None,
         governor: Governor | None = None,
         on_incident: Callable[[Incident], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
         heartbeat: Callable[[], None] | None = None,
     ) -> None:
         self.scorer = scorer
         self.sources = (source,) if isinstance(source, Source) else tuple(source)
         self.hysteresis = Hysteresis(scorer.calibration.threshold) if hysteresis is None else hysteresis
         self.on_incident = on_incident
+        self.on_event = on_event
         self.heartbeat = heartbeat
         self.stopped = False
         self._governor = governor
+        self._untold: list[Event] = []
         self._inbox: Inbox = Inbox()
         self._streams: dict[Reader, _Stream] = {}
         ids = count(1)
@@ -148,7 +151,9 @@ class Pipeline:
 
     def __iter__(self) -> Iterator[Result]:
         """Raises SourceError where the (last) source fails, BackendError where the engine does."""
-        if not (self._is_started or self._is_closed):
+        if self._is_closed:
+            return
+        if not self._is_started:
             self._is_started = True
             for reader in self._streams:
                 reader.start()
@@ -166,7 +171,7 @@ class Pipeline:
         """After the last frame: the events that were still open, closed at their last frames."""
         self.close()
         self._settle()
-        events = []
+        events, self._untold = self._untold, []
         for stream in self._streams.values():
             event, incident = stream.state.finish()
             if event is not None:
@@ -181,7 +186,7 @@ class Pipeline:
 
     def report(self, incident: Incident) -> None:
         """Have `on_incident` told in the iterating thread, in its turn. Any thread may call this."""
-        self.call(lambda: self._tell(incident))
+        self.call(lambda: self._took(incident))
 
     def call(self, function: Callable[[], None]) -> None:
         """Have `function` called in the iterating thread, between two frames. Any thread or signal handler may."""
@@ -293,6 +298,17 @@ class Pipeline:
             for reader in self._streams:
                 reader.limit_rate(self._governor.rate_hz)
             self._tell(change)
+
+    def _took(self, incident: Incident) -> None:
+        if incident.kind == "camera_lost" and incident.lasts:
+            # Whoever waits for the end of an event must not wait for the camera.
+            lost = [one for one in self._streams.values() if one.reader.source.name == incident.source_id]
+            for event in filter(None, (stream.state.lose() for stream in lost)):
+                if self.on_event is None:
+                    self._untold.append(event)
+                else:
+                    self.on_event(event)
+        self._tell(incident)
 
     def _tell(self, incident: Incident) -> None:
         if self.on_incident is not None:

@@ -14,8 +14,10 @@ from contextlib import closing
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from edgevad.errors import SourceError
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
 from edgevad.sources.frame import Frame
+from edgevad.sources.live import LiveSource
 from edgevad.sources.source import Source
 from edgevad.spec import InputSpec
 
@@ -30,6 +32,8 @@ READ_AHEAD_BATCHES = 2
 LARGE_BYTES = 3 * 640 * 360
 # A source slower than this is worth waking the consumer for at every frame.
 PATIENCE_S = 0.02
+# A frame that is held back by a limit of the rate is replaced by the next one when it is older than this.
+_FRESH_S = 0.02
 
 
 class PreparedFrame(NamedTuple):
@@ -112,6 +116,9 @@ class CameraReader(Reader):
     """Takes the newest frame of a live source whenever the consumer asks, and prepares it.
 
     Asked for while the consumer is still busy, it would grow old until the consumer is not.
+
+    Attributes:
+        unusable: frames that could not be prepared (a few pixels in size); others follow them.
     """
 
     def __init__(self, source: Source, spec: InputSpec, inbox: Inbox) -> None:
@@ -121,6 +128,7 @@ class CameraReader(Reader):
         self._wanted: SimpleQueue[None] = SimpleQueue()
         self._ended = threading.Event()
         self._period_s = 0.0
+        self.unusable = 0
         self._thread("decoder", self._read)
 
     def start(self) -> None:
@@ -152,20 +160,38 @@ class CameraReader(Reader):
                 due_s = time.perf_counter()
                 while True:
                     self._wanted.get()
-                    # Looked up again and again: the limit may be lifted while it is waited for.
-                    while not self._stopping and (left_s := due_s + self._period_s - time.perf_counter()) > 0:
-                        self._ended.wait(min(left_s, 0.1))
-                    if self._stopping or (frame := next(frames, None)) is None:
+                    self._hold_back(due_s)
+                    while not self._stopping and (frame := next(frames, None)) is not None:
+                        taken_s = time.perf_counter()
+                        if (prepared := self._prepared(frame)) is not None:
+                            break
+                        self.unusable += 1
+                    else:
                         break
-                    taken_s = time.perf_counter()
                     # From when it was due, not from when it came: a limit of 10 Hz on a camera of 15 is then held on
                     # average, not only approached from below.
                     due_s = max(due_s + self._period_s, taken_s - self._period_s)
-                    prepared = self._preprocessor(frame)
-                    self._put(PreparedFrame(frame, prepared, taken_s, time.perf_counter() - taken_s))
+                    self._put(PreparedFrame(frame, prepared[0], taken_s, time.perf_counter() - taken_s))
         except BaseException as error:
             end = _End(error)
         self._put(end)
+
+    def _hold_back(self, due_s: float) -> None:
+        """Wait as long as the limit of the rate asks for, which may be lifted meanwhile."""
+        has_waited = False
+        while not self._stopping and (left_s := due_s + self._period_s - time.perf_counter()) > 0:
+            has_waited = True
+            self._ended.wait(min(left_s, 0.1))
+        if has_waited and isinstance(self.source, LiveSource):
+            # What came meanwhile has aged: that would look like latency, and lower the rate further.
+            self.source.pass_over_older(min(self._period_s / 4, _FRESH_S))
+
+    def _prepared(self, frame: Frame) -> tuple[ModelInput | None] | None:
+        """None where the frame cannot be used; a camera must not be given up for that."""
+        try:
+            return (self._preprocessor(frame),)
+        except SourceError:
+            return None
 
 
 class _Batch:

@@ -126,7 +126,12 @@ def run_session(
         for sink in sinks:
             sink.incident(incident)
 
-    pipeline.on_incident = on_incident
+    def on_event(event: Event) -> None:
+        summary.add(event)
+        for sink in sinks:
+            sink.event(event)
+
+    pipeline.on_incident, pipeline.on_event = on_incident, on_event
     started_s = time.monotonic()
     try:
         with pipeline:

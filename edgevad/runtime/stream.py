@@ -106,6 +106,10 @@ class StreamState:
         self._calibration = calibration
         self._heat = HeatScale(calibration, hysteresis.threshold)
 
+    def lose(self) -> Event | None:
+        """No frame comes for now, and the next one in a new segment: the event under way, over at its last frame."""
+        return self._detector.finish()
+
     def finish(self) -> tuple[Event | None, Incident | None]:
         """After the last frame: the event and the lens's fault that were still open, over with their last frames."""
         return self._detector.finish(), None if self._lens is None else self._lens.finish()

@@ -138,8 +138,10 @@ class EventDetector:
         self.inside = False
         if start is None or self._stream is None:
             return None
+        if self._id is None:
+            return None  # too short to be recorded, and to keep others off
         self._quiet_ns = self._last_ns + self._cool_ns
-        return None if self._id is None else self._event(start)
+        return self._event(start)
 
     def _may_start(self, timestamp_ns: int) -> bool:
         if timestamp_ns - self._stream_ns < self._warm_ns:

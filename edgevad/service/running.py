@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from os import PathLike
 
-from edgevad.errors import EdgevadError
+from edgevad.bundle import Bundle, active_bundle
+from edgevad.errors import ConfigError, EdgevadError
 from edgevad.events.dispatch import Dispatcher
 from edgevad.events.incident import Incident
 from edgevad.events.sink import Sink
-from edgevad.runtime.governor import Governor, GovernorSpec
+from edgevad.runtime.governor import Governor
 from edgevad.runtime.lens import LensSpec
 from edgevad.runtime.machine_watch import MachineWatch
 from edgevad.runtime.pipeline import Pipeline
@@ -26,7 +27,7 @@ from edgevad.service.logs import LogSink, configure_logging
 from edgevad.service.meter import RunMeter
 from edgevad.service.notify import Notifier, Watchdog
 from edgevad.service.sections import CameraConfig, DetectionConfig
-from edgevad.service.signals import obeying_signals
+from edgevad.service.signals import noting_hangups, obeying_signals
 from edgevad.service.sinks import SinkSet
 from edgevad.sources import open_source
 from edgevad.sources.source import Source
@@ -38,6 +39,8 @@ _log = logging.getLogger("edgevad.service")
 # Of one step of building an engine; systemd is told anew at every step.
 _BUILD_STEP_S = 300.0
 _STATUS_EVERY_S = 10.0
+# Of the two seconds from SIGTERM to the end; the rest is for cameras whose driver hangs.
+_CLOSE_S = 1.2
 
 
 def run_service(path: str | PathLike[str], *, max_frames: int | None = None, views: Sequence[Sink] = ()) -> RunSummary:
@@ -50,10 +53,13 @@ def run_service(path: str | PathLike[str], *, max_frames: int | None = None, vie
         ConfigError: the file holds what cannot be used.
         EdgevadError: the bundle cannot be run, or a sink cannot be made.
     """
-    config = load_config(path)
-    configure_logging(level=config.logging.level, format=config.logging.format, repeat_s=config.logging.repeat_s)
-    with ServiceRun(config, views=views) as service, obeying_signals(service.stop, service.reload_soon):
-        return service.run(max_frames=max_frames)
+    with noting_hangups() as was_asked:
+        config = load_config(path)
+        configure_logging(level=config.logging.level, format=config.logging.format, repeat_s=config.logging.repeat_s)
+        with ServiceRun(config, views=views) as service, obeying_signals(service.stop, service.reload_soon):
+            if was_asked():  # while the engine was built
+                service.reload_soon()
+            return service.run(max_frames=max_frames)
 
 
 class ServiceRun:
@@ -66,6 +72,7 @@ class ServiceRun:
 
     def __init__(self, config: RunConfig, *, views: Sequence[Sink] = (), notifier: Notifier | None = None) -> None:
         self.config = config
+        self._started = config  # what takes a restart is as it says here
         self._views = views
         self._notifier = Notifier() if notifier is None else notifier
         self._watchdog = Watchdog(self._notifier)
@@ -75,18 +82,26 @@ class ServiceRun:
         self._reloading = threading.Lock()
         with ExitStack() as stack:
             # Before the engine, which may take minutes to build: what the file asks for in vain is told at once.
-            sinks = self._sinks.of(config, first=True)
+            sinks = self._sinks.of(config)
             for sink in sinks:
                 stack.callback(sink.abandon)
-            self._scorer = stack.enter_context(self._opened_scorer())
+            bundle = Bundle.open(active_bundle() if config.run.bundle is None else config.run.bundle)
+            self._scorer = stack.enter_context(self._opened_scorer(bundle))
             scorer = calibrated(self._scorer, config.detection)
             cameras = [stack.enter_context(open_camera(camera)) for camera in config.cameras]
+            if len({camera.is_live for camera in cameras}) > 1:
+                raise ConfigError(
+                    "[[camera]]: cameras and recordings together",
+                    where=config.path,
+                    expected="either",
+                    fix="A camera never ends, and a recording beside it does: run them apart",
+                )
             self.pipeline = Pipeline(
                 scorer,
                 cameras,
                 hysteresis=config.detection.hysteresis(scorer.calibration.threshold),
                 lens=None if config.lens is None else config.lens.build(LensSpec),
-                governor=self._governor(),
+                governor=self._governor(bundle),
                 heartbeat=self._beat,
             )
             is_lossless = not self.pipeline.is_live
@@ -143,8 +158,10 @@ class ServiceRun:
                 newer = load_config(self.config.path)
                 scorer = calibrated(self._scorer, newer.detection)
                 hysteresis = newer.detection.hysteresis(scorer.calibration.threshold)
-                sinks = self._sinks.of(newer, first=False)
-            except EdgevadError as error:
+                sinks = self._sinks.of(newer)
+            except Exception as error:  # whatever it is, the vehicle goes on as before
+                if not isinstance(error, EdgevadError):
+                    _log.exception("the settings cannot be loaded")
                 self.pipeline.report(Incident.once("config", "refused", f"the settings stay as they were: {error}"))
                 self._notifier.ready()
                 return
@@ -157,7 +174,7 @@ class ServiceRun:
     def _swap(
         self, newer: RunConfig, scorer: Scorer, hysteresis: Hysteresis, sinks: list[Sink], swapped: threading.Event
     ) -> None:
-        restart = self.config.needs_restart(newer)
+        restart = self._started.needs_restart(newer)
         later = f"; {', '.join(restart)} changed as well, which takes a restart" if restart else ""
         self.pipeline.apply(scorer.calibration, hysteresis)
         self._dispatcher.replace([self._log_sink, *sinks])
@@ -169,29 +186,23 @@ class ServiceRun:
         )
         swapped.set()
 
-    def _opened_scorer(self) -> Scorer:
-        from edgevad.bundle import active_bundle
-
+    def _opened_scorer(self, bundle: Bundle) -> Scorer:
         run = self.config.run
 
-        def on_build(step: object, *more: object) -> None:
+        def on_build(step: object) -> None:
             self._notifier.extend_timeout(_BUILD_STEP_S)
             self._notifier.status("building the engine")
 
-        bundle = active_bundle() if run.bundle is None else run.bundle
         return Scorer.from_bundle(bundle, backend=run.backend, threads=run.threads, on_build=on_build)
 
-    def _governor(self) -> Governor | None:
-        if self.config.governor is None:
+    def _governor(self, bundle: Bundle) -> Governor | None:
+        section = self.config.governor
+        if section is None:
             return None
-        from edgevad.bundle import Bundle
-        from edgevad.targets import load_target
-
-        try:
-            target = load_target(Bundle.open(self._scorer.path).manifest.target)
-        except EdgevadError:  # a profile of somebody's own that is not on this device
-            return Governor(self.config.governor.build(GovernorSpec))
-        return Governor(self.config.governor.spec(target))
+        rates = [camera.fps_hz for camera in self.config.cameras]
+        known = [rate for rate in rates if rate is not None]
+        fastest = max(known) if len(known) == len(rates) else None
+        return Governor(section.spec(bundle.manifest.device()), fastest)
 
     def _beat(self) -> None:
         self._meter.beat()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["obeying_signals"]
+__all__ = ["noting_hangups", "obeying_signals"]
 
 
 @contextmanager
@@ -31,3 +31,25 @@ def obeying_signals(stop: Callable[[], None], reload: Callable[[], None] | None 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def noting_hangups() -> Iterator[Callable[[], bool]]:
+    """Within the block SIGHUP ends nothing; gives a function that tells whether one has come, and forgets it.
+
+    For the time before there is something to reload, and after.
+    """
+    came = [False]
+
+    def note(number: int, stack: Any) -> None:
+        came[0] = True
+
+    def was_asked() -> bool:
+        asked, came[0] = came[0], False
+        return asked
+
+    before = signal.signal(signal.SIGHUP, note)
+    try:
+        yield was_asked
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -92,16 +92,30 @@ class SinkSet:
         self._snapshot = snapshot
         self._made: dict[tuple[str, Any], Sink] = {}
 
-    def of(self, config: RunConfig, *, first: bool) -> list[Sink]:
-        """The sinks of `config`: of the `first` one made at once, so that what cannot work is told before the run.
+    def of(self, config: RunConfig) -> list[Sink]:
+        """The sinks of `config`, made at once, so that what cannot work is told now.
+
+        Only one whose folder another one still has is made later: when `Dispatcher` starts it.
 
         Raises:
             EdgevadError: a sink cannot be made of its settings, a package is missing, or a folder cannot be used.
         """
         sinks: dict[tuple[str, Any], Sink] = {}
-        for name, settings, make in self._asked(config):
-            key = (name, settings)
-            sinks[key] = self._made.get(key) or (make() if first else Deferred(name, make))
+        taken = [(name, _folder(settings)) for name, settings in self._made]
+        try:
+            for name, settings, make in self._asked(config):
+                key = (name, settings)
+                if key in self._made:
+                    sinks[key] = self._made[key]
+                elif (name, _folder(settings)) in taken:
+                    sinks[key] = Deferred(name, make)
+                else:
+                    sinks[key] = make()
+        except BaseException:
+            for key, sink in sinks.items():
+                if key not in self._made:
+                    sink.abandon()
+            raise
         self._made = sinks
         return list(sinks.values())
 
@@ -119,6 +133,11 @@ class SinkSet:
             yield "metrics", metrics, partial(_metrics, metrics, self._snapshot)
         for name, settings in config.plugins.items():
             yield name, repr(settings), partial(_plugin, name, settings)
+
+
+def _folder(settings: Any) -> Path | None:
+    """Where a sink of these settings writes, as far as they say so."""
+    return getattr(settings, "dir", None)
 
 
 def recorder(config: EventsConfig) -> Sink:

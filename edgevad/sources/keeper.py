@@ -67,6 +67,7 @@ class Keeper:
     ) -> None:
         self.failure: Exception | None = None
         self.lost: Incident | None = None
+        self._lost_s = 0.0
         self._rate_hz: float | None = None
         self.on_incident: Callable[[Incident], None] | None = None
         self._opener = opener
@@ -133,7 +134,7 @@ class Keeper:
             if self._frames_of_opening == 1:
                 self._changed.notify()  # the time limit is another one from now on
             if self.lost is not None:
-                self._find(taken_ns)
+                self._find(taken_s)
             if self._shape is not None and image.shape != self._shape:
                 self._tell_size(self._shape, image.shape)
             self._shape = image.shape
@@ -259,15 +260,17 @@ class Keeper:
 
     def _begin_outage(self, cause: str, what: str) -> None:
         silent_ns = round((time.perf_counter() - self._heard_s) * 1e9)
+        self._lost_s = self._heard_s
         self.lost = Incident("camera_lost", cause, f"camera lost: {what}", self._name, time.time_ns() - silent_ns)
         self._untold.append(self.lost)
         self._changed.notify()
 
-    def _find(self, taken_ns: int) -> None:
+    def _find(self, taken_s: float) -> None:
         assert self.lost is not None
-        lasted_s = max(0.0, (taken_ns - self.lost.start_ns) / 1e9)
+        # By the clock that nobody sets: a vehicle's time of day is often put right while it drives.
+        lasted_s = max(0.0, taken_s - self._lost_s)
         detail = f"camera back after {lasted_s:.1f} s ({self.lost.detail.removeprefix('camera lost: ')})"
-        self._untold.append(self.lost.ended(detail, end_ns=max(taken_ns, self.lost.start_ns)))
+        self._untold.append(self.lost.ended(detail, end_ns=self.lost.start_ns + round(lasted_s * 1e9)))
         self.lost = None
         self._changed.notify()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
@@ -130,6 +131,13 @@ class LiveSource(Source):
         with self._lock:
             waiting = int(self._newest is not None)
             return Counts(self.captured, self.captured - self.dropped - waiting, self.dropped, waiting)
+
+    def pass_over_older(self, age_s: float) -> None:
+        """Drop the frame that waits if it was taken longer ago than this, so that the next one given is fresh."""
+        with self._lock:
+            if self._newest is not None and time.perf_counter() - self._newest.taken_s > age_s:
+                self._newest = None
+                self.dropped += 1
 
     def reset(self) -> None:
         with self._lock:

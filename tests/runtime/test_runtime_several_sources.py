@@ -11,15 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simulated import SimulatedCamera
 from tiny import tiny_frames
 
 from edgevad.errors import SourceError
-from edgevad.events import Incident
+from edgevad.events import Event, Incident
 from edgevad.runtime.backends import Scores
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.sources import Frame, Source
+from edgevad.sources.backoff import Backoff
+from edgevad.sources.live import LiveSource
 
 
 class Camera(Source):
@@ -205,6 +208,92 @@ def test_a_stuck_engine_stops_the_heart(scorer: Scorer, monkeypatch: pytest.Monk
     monkeypatch.setattr(scorer.backend, "score", stuck)
     list(Pipeline(scorer, Camera("a", tiny_frames(2)), heartbeat=lambda: beats.append(1)))
     assert during == [0, 0]
+
+
+def test_a_closed_pipeline_gives_nothing(scorer: Scorer) -> None:
+    pipeline = Pipeline(scorer, Camera("a", tiny_frames(3)))
+    pipeline.close()
+    assert list(pipeline) == []
+
+
+def live(camera: SimulatedCamera, name: str = "front") -> LiveSource:
+    return LiveSource(
+        camera, name=name, kind="camera", stale_s=0.1, reconnect=True, wait=True, backoff=Backoff(0.02, 0.05)
+    )
+
+
+def test_an_event_is_over_when_its_camera_is_lost(scorer: Scorer) -> None:
+    camera = SimulatedCamera(rate_hz=100)
+    told: list[Incident | Event] = []
+    pipeline = Pipeline(
+        scorer, live(camera), hysteresis=Hysteresis(-1000.0), on_incident=told.append, on_event=told.append
+    )
+    results = []
+    for result in pipeline:
+        results.append(result)
+        if len(results) == 10:
+            camera.unplug()
+            threading.Timer(0.5, camera.plug_in).start()
+        if len(results) == 20:
+            break
+    event, lost, back = told
+    assert isinstance(event, Event)
+    assert isinstance(lost, Incident)
+    assert (event.start_frame, event.end_frame) == (results[0].frame.index, results[9].frame.index)
+    assert (lost.kind, lost.lasts, back.id) == ("camera_lost", True, lost.id)
+    # It was told before the camera came back, and the next one is another one.
+    assert results[10].event is None
+    [last] = pipeline.finish()
+    assert (last.start_frame, last.id) == (results[10].frame.index, event.id + 1)
+
+
+def test_without_anybody_to_tell_it_to_such_an_event_is_given_at_the_end(scorer: Scorer) -> None:
+    camera = SimulatedCamera(rate_hz=100)
+    pipeline = Pipeline(scorer, live(camera), hysteresis=Hysteresis(-1000.0))
+    for taken, _ in enumerate(pipeline):
+        if taken == 5:
+            camera.unplug()
+            threading.Timer(0.4, camera.plug_in).start()
+        if taken == 10:
+            break
+    assert [event.id for event in pipeline.finish()] == [1, 2]
+
+
+def test_a_frame_too_small_to_score_costs_the_camera_nothing_but_that_frame(scorer: Scorer) -> None:
+    camera = SimulatedCamera(rate_hz=200)
+    pipeline = Pipeline(scorer, [live(camera)])
+    sizes = []
+    for taken, result in enumerate(pipeline):
+        sizes.append(result.frame.image.shape[:2])
+        if taken == 5:
+            camera.size_px = (64, 4)
+            threading.Timer(0.2, setattr, (camera, "size_px", (64, 48))).start()
+        if taken == 30:
+            break
+    pipeline.finish()
+    [counters] = pipeline.counters()
+    assert set(sizes) == {(48, 64)}
+    assert counters.skipped >= 10
+    assert counters.captured == counters.given + counters.dropped
+    assert counters.waiting == 0
+
+
+def test_a_limited_rate_does_not_make_frames_old(scorer: Scorer) -> None:
+    camera = SimulatedCamera(rate_hz=30)
+    pipeline = Pipeline(scorer, live(camera))
+    for reader in pipeline._streams:
+        reader.limit_rate(8.0)
+    latencies_s = []
+    for result in pipeline:
+        latencies_s.append(result.latency_s)
+        if len(latencies_s) == 16:
+            break
+    # A frame that had waited since the last one would be up to 33 ms old.
+    assert np.median(latencies_s[1:]) < 0.021
+    pipeline.finish()
+    [counters] = pipeline.counters()
+    assert counters.captured == counters.given + counters.dropped
+    assert counters.dropped > 2 * counters.given
 
 
 @dataclass

@@ -18,6 +18,7 @@ from edgevad.runtime.session import RunSummary
 from edgevad.service.config import load_config
 from edgevad.service.running import ServiceRun
 from edgevad.service.sections import CameraConfig
+from edgevad.sources import open_source
 from edgevad.sources.backoff import Backoff
 from edgevad.sources.live import LiveSource
 
@@ -165,6 +166,48 @@ def test_settings_that_cannot_be_loaded_leave_everything_as_it_was(
         assert car.service._dispatcher.sinks == before
 
 
+def test_a_folder_that_cannot_be_used_refuses_the_reload(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with Car(config('[events]\ndir = "kept"\n')) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        config('[events]\ndir = "file"\n', threshold=-1e6)
+        car.service.reload()
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+        seen = len(car.seen.numbers)
+        car.seen.wait_for(lambda: len(car.seen.numbers) > seen + 10)
+    assert [incident.cause for incident in car.seen.incidents] == ["refused"]
+    assert car.seen.anomalies == 0
+
+
+def test_an_error_nobody_thought_of_does_not_end_the_watching(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise ZeroDivisionError("a slip")
+
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        monkeypatch.setattr("edgevad.service.running.load_config", broken)
+        car.service.reload()
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+        seen = len(car.seen.numbers)
+        car.seen.wait_for(lambda: len(car.seen.numbers) > seen + 10)
+    assert "a slip" in car.seen.incidents[0].detail
+
+
+def test_cameras_and_recordings_are_not_watched_together(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], monkeypatch: pytest.MonkeyPatch, tiny_video: Path
+) -> None:
+    front = LiveSource(cameras["front"], name="front", kind="camera", reconnect=True)
+    opened = iter([front, open_source(tiny_video)])
+    monkeypatch.setattr("edgevad.service.running.open_camera", lambda camera: next(opened))
+    path = config(f'[[camera]]\nname = "old"\nsource = "{tiny_video}"\n')
+    with pytest.raises(ConfigError, match="cameras and recordings together"):
+        ServiceRun(load_config(path))
+
+
 def test_the_same_folder_under_other_settings_is_handed_over(
     config: Callable[..., Path], cameras: dict[str, SimulatedCamera], tmp_path: Path
 ) -> None:
@@ -213,11 +256,16 @@ def test_a_camera_that_is_not_there_yet_is_waited_for(
 def test_a_camera_that_hangs_does_not_hold_up_the_end(
     config: Callable[..., Path], cameras: dict[str, SimulatedCamera]
 ) -> None:
+    released = threading.Event()
     with Car(config()) as car:
         car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
         cameras["front"].hang()
         car.seen.wait_for(lambda: bool(car.seen.incidents))
+        # Nor do a sink and a sensor that hang as well.
+        sink = car.service._dispatcher.sinks[0]
+        sink.finish = lambda summary: released.wait(5)  # type: ignore[method-assign]
         assert car.end() < 2.0
+    released.set()
     cameras["front"].go_on()
 
 
