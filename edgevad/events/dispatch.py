@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ __all__ = ["Dispatcher", "Limits", "QueueCounters", "SinkCounters"]
 
 # A sink that is now quicker, now slower than the scorer must not make memory swing by more.
 _OF_RECORDINGS = Limits(result_bytes=8 << 20)
+_log = logging.getLogger(__name__)
+
 # Of a run's time to end, the part after which results that still wait are given up for the events behind them.
 _HURRY_SHARE = 0.6
 
@@ -144,6 +147,8 @@ class Dispatcher(Sink):
         for lane in ending:
             if not lane.join(None if limit_s is None else _left_s(started_s, limit_s)):
                 detail = f"{lane.name} did not come to its end within {limit_s:g} s: {lane.unfinished()}"
+                # Often the run is over by now, and nobody takes incidents any more.
+                _log.warning("%s", detail)
                 self._report(Incident.once("sink", "unfinished", detail))
         return next((lane.error for lane in ending if lane.error is not None), None)
 

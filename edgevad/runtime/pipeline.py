@@ -171,13 +171,16 @@ class Pipeline:
         """After the last frame: the events that were still open, closed at their last frames."""
         self.close()
         self._settle()
-        events, self._untold = self._untold, []
+        incidents = []
         for stream in self._streams.values():
             event, incident = stream.state.finish()
             if event is not None:
-                events.append(event)
+                self._untold.append(event)
             if incident is not None:
-                self._tell(incident)
+                incidents.append(incident)
+        for incident in incidents:
+            self._tell(incident)  # what that raises costs no event: they are given when this is called again
+        events, self._untold = self._untold, []
         return events
 
     def counters(self) -> list[FrameCounters]:
