@@ -53,7 +53,7 @@ class ModelConfig:
     score: Score = "parts"
     log_offset: float = 0.03
     cell_px: int = 8
-    halve_memory_above_px: int = 64
+    halve_memory_above_px: int = 96
 
     def __post_init__(self) -> None:
         for name, kind in (("appearance", Appearance), ("motion", Motion), ("decoder", Decoder), ("score", Score)):

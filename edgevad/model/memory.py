@@ -31,8 +31,8 @@ EXCLUDED = 1e6
 class RecurrenceMemory(nn.Module):
     """Principal directions of a recording, and the comparison of frames with a bank of coordinates.
 
-    Large frames (H, W) are remembered at half their size: nothing more was found by more pixels, and products with the
-    templates, which are never quantised, cost as much as the rest of a graph of 8 bits.
+    Frames above 96 pixels are remembered at half their size: products with the templates, which are never quantised,
+    took a third of a graph of 8 bits at 128 pixels.
 
     Buffers, with D = C * memory_px**2 values in a standardised frame as it is remembered, and d coordinates:
         mean_frame: (D,).

@@ -55,11 +55,12 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -
     [
         ("nano", {}, 64, 8),
         ("small", {}, 64, 8),
-        ("base", {}, 48, 12),
+        ("base", {}, 96, 12),
+        ("base", {"halve_memory_above_px": 64}, 48, 12),
         ("base", {"size_px": 64}, 64, 8),
         ("base", {"size_px": 128}, 64, 16),
         ("small", {"size_px": 192, "depth": 5}, 96, 24),
-        ("small", {"size_px": 80}, 80, 10),  # half a cell would be two and a half pixels
+        ("small", {"size_px": 112}, 112, 14),  # half a cell would be three and a half pixels
         ("small", {"size_px": 128, "halve_memory_above_px": 128}, 128, 16),
         ("small", {"size_px": 128, "score": "patch"}, 128, 16),
     ],
@@ -72,10 +73,10 @@ def test_large_frames_are_remembered_at_half_their_size(
 
 
 def test_a_model_from_before_that_remembers_at_full_size() -> None:
-    written = preset("base").to_json()
+    written = preset("base", size_px=128).to_json()
     del written["halve_memory_above_px"]
     config = ModelConfig.from_json(written)
-    assert (config.size_px, config.memory_px) == (96, 96)
+    assert (config.size_px, config.memory_px) == (128, 128)
     assert ModelConfig.from_json(config.to_json()) == config
 
 
