@@ -139,7 +139,7 @@ class ModelConfig:
             raise ModelError(f"the model's configuration does not hold together: {error}") from error
 
 
-# Multiply-adds a frame at one appearance channel, the bank included: nano 2.5 M, small 5.3 M, base 44 M.
+# Multiply-adds a frame at one appearance channel, the bank included: nano 2.5 M, small 5.3 M, base 37 M.
 PRESETS: dict[str, ModelConfig] = {
     "nano": ModelConfig(width=8, latent=48),
     "small": ModelConfig(),
