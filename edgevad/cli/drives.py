@@ -144,11 +144,11 @@ def prune(
 ) -> None:
     """Remove the oldest legs until the limits hold; never the leg under way, nor what is marked "keep"."""
     from edgevad.drives.folder import open_drives
-    from edgevad.drives.policy import Retention
+    from edgevad.drives.policy import LegRetention
     from edgevad.drives.retention import prune as prune_drives
     from edgevad.report.drives_view import legs_table
 
-    retention = Retention(
+    retention = LegRetention(
         max_bytes=round(max_gb * 1e9),
         max_age_days=max_age_days,
         event_max_bytes=None if event_max_gb is None else round(event_max_gb * 1e9),

@@ -32,7 +32,7 @@ from edgevad.drives.messages import (
     score_message,
     topic_of,
 )
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.drives.recovery import open_catalogue, recover, remove_folder
 from edgevad.drives.retention import prune
 from edgevad.drives.rows import EventRow
@@ -73,12 +73,12 @@ class DriveLog(Sink):
     name = "drive log"
 
     def __init__(
-        self, directory: str | PathLike[str], policy: LogPolicy | None = None, retention: Retention | None = None
+        self, directory: str | PathLike[str], policy: LogPolicy | None = None, retention: LegRetention | None = None
     ) -> None:
         for module in ("mcap.writer", "foxglove_schemas_protobuf.CompressedImage_pb2"):
             require(module, extra="drives", needed_for="The drive log")
         self.policy = policy or LogPolicy()
-        self.retention = retention or Retention()
+        self.retention = retention or LegRetention()
         if self.retention.max_bytes < 2 * self.policy.leg_bytes:
             raise OptionError(
                 f"drives limited to {self.retention.max_bytes / 1e6:g} MB hold not even two legs of"

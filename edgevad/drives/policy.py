@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgevad.errors import OptionError
 
-__all__ = ["LogPolicy", "Retention"]
+__all__ = ["LegRetention", "LogPolicy"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class LogPolicy:
 
 
 @dataclass(frozen=True)
-class Retention:
+class LegRetention:
     """How much of the drives is kept. What a limit demands goes oldest first.
 
     Legs in the neighbourhood of an event are kept apart from the others, under limits of their own. What is marked

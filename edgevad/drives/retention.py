@@ -11,7 +11,7 @@ from pathlib import Path
 from edgevad._files import output_errors
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import leg_name
-from edgevad.drives.policy import Retention
+from edgevad.drives.policy import LegRetention
 from edgevad.drives.recovery import remove_folder
 from edgevad.drives.rows import LegRow
 from edgevad.events.disk import free_bytes
@@ -32,7 +32,7 @@ class Removal:
 def prune(
     root: Path,
     catalogue: Catalogue,
-    retention: Retention,
+    retention: LegRetention,
     *,
     reserve_bytes: int = 0,
     dry_run: bool = False,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgevad._files import output_errors
 from edgevad.events.fragments import clip_length_ns
-from edgevad.events.store import MEDIA_NAME, EventFilter, EventStore
+from edgevad.events.media import media_of_runs
+from edgevad.events.store import EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
 
 __all__ = ["Recovered", "recover"]
@@ -21,7 +22,7 @@ class Recovered:
     Attributes:
         interrupted: numbers of the events and incidents that lasted when the program ended.
         clips: half-written clips that can be read and were kept; `unreadable` could not, and were removed.
-        orphans: files that no row names, removed.
+        orphans: files by the names of our own that no row names, removed.
     """
 
     interrupted: tuple[int, ...]
@@ -79,13 +80,11 @@ def _mended(row: StoredEvent, directory: Path, ends_ns: dict[str, int | None]) -
 def _sweep(directory: Path, named: set[str]) -> int:
     """Remove media that no row names, and folders that are empty then; return how many files."""
     removed = 0
-    media = directory / MEDIA_NAME
-    with output_errors(media):
-        for path in sorted(media.rglob("*"), reverse=True):  # what is in a folder before the folder
-            if path.is_dir():
-                with suppress(OSError):
-                    path.rmdir()
-            elif path.relative_to(directory).as_posix() not in named:
+    with output_errors(directory):
+        for path in list(media_of_runs(directory)):
+            if path.relative_to(directory).as_posix() not in named:
                 path.unlink()
                 removed += 1
+                with suppress(OSError):
+                    path.parent.rmdir()
     return removed

@@ -12,7 +12,7 @@ from edgevad.errors import OutputError, StoreError
 from edgevad.events.disk import DiskFloor, free_bytes
 from edgevad.events.incident import Incident
 from edgevad.events.recovery import Recovered, recover
-from edgevad.events.retention import Retention, prune
+from edgevad.events.retention import MediaRetention, prune
 from edgevad.events.store import EventStore, default_store_directory
 from edgevad.events.stored import StoredEvent
 
@@ -41,10 +41,14 @@ class Shelf:
     """
 
     def __init__(
-        self, directory: str | PathLike[str] | None = None, *, floor_bytes: int = 0, retention: Retention | None = None
+        self,
+        directory: str | PathLike[str] | None = None,
+        *,
+        floor_bytes: int = 0,
+        retention: MediaRetention | None = None,
     ) -> None:
         self.directory = default_store_directory() if directory is None else Path(directory)
-        self.retention = Retention() if retention is None else retention
+        self.retention = MediaRetention() if retention is None else retention
         self.floor = DiskFloor(self.directory, floor_bytes)
         self.store: EventStore | None = None
         self.recovered: Recovered | None = None

@@ -20,16 +20,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from edgevad._files import output_errors, writable_directory
+from edgevad._files import output_errors, sync_directory, writable_directory
 from edgevad.bundle.home import home_directory
 from edgevad.errors import StoreError
 from edgevad.events.database import DATABASE_NAME, DamagedStoreError, open_database, store_errors, transaction
+from edgevad.events.media import MEDIA_NAME, is_below_media, media_of_runs
 from edgevad.events.run_info import RunInfo
 from edgevad.events.stored import StoredEvent
 
-__all__ = ["MEDIA_NAME", "EventFilter", "EventStore", "default_store_directory"]
+__all__ = ["EventFilter", "EventStore", "default_store_directory"]
 
-MEDIA_NAME = "media"
 LOCK_NAME = "writer.lock"
 
 _COLUMNS = tuple(field.name for field in fields(StoredEvent) if field.name not in ("run", "number"))
@@ -130,24 +130,29 @@ class EventStore:
 
         Args:
             create: make one where there is none, and look through one that there is for damage.
-            mend: where it cannot be used (broken, another program's, a newer edgevad's), move it aside with its media,
-                nothing deleted, and start a new one: a device must go on recording. Only with `create`, by who holds
-                the writer's lock.
+            mend: where it cannot be used (broken, another program's, a newer edgevad's), or its database is gone, move
+                it aside with its media, nothing deleted, and start a new one: a device must go on recording. Only with
+                `create`, by who holds the writer's lock.
 
         Raises:
             StoreError: there is none, or it cannot be used.
             OutputError: it cannot be created.
         """
         folder = default_store_directory() if directory is None else Path(directory)
+        aside, why = None, ""
+        if mend and create and _has_lost_its_database(folder):
+            # Before there is a new one: nobody could tell then that these are not that one's leavings.
+            aside, why = _set_aside(folder), f"{folder / DATABASE_NAME}: is gone or empty, and there are clips of it"
         try:
-            return cls(folder, open_database(folder / DATABASE_NAME, create=create))
+            connection = open_database(folder / DATABASE_NAME, create=create)
         except DamagedStoreError as error:
             if not (mend and create):
                 raise
-            aside = _set_aside(folder)
-            store = cls(folder, open_database(folder / DATABASE_NAME, create=True))
-            store.set_aside, store.set_aside_why = aside, str(error)
-            return store
+            aside, why = _set_aside(folder), str(error)
+            connection = open_database(folder / DATABASE_NAME, create=True)
+        store = cls(folder, connection)
+        store.set_aside, store.set_aside_why = aside, why
+        return store
 
     @classmethod
     def open_to_record(cls, directory: str | PathLike[str] | None = None) -> EventStore:
@@ -240,17 +245,22 @@ class EventStore:
                 f"UPDATE events SET {nothing} WHERE number = ?", ((number,) for number in numbers)
             )
 
-    def delete_rows(self, before_ns: int) -> int:
-        """Delete rows stored before then that are over, have no media and are not kept, and runs without rows."""
+    def moments(self) -> list[tuple[int, int]]:
+        """Number and `stored_ns` of every row, in the order in which they were stored."""
+        with store_errors(self.path):
+            return [
+                tuple(row) for row in self._connection.execute("SELECT number, stored_ns FROM events ORDER BY number")
+            ]
+
+    def delete_rows(self, last: int) -> int:
+        """Delete rows up to this number that are over, have no media and are not kept, and runs without rows."""
         with transaction(self._connection, self.path):
             deleted = self._connection.execute(
-                "DELETE FROM events WHERE stored_ns < ? AND kept = 0 AND end_ns IS NOT NULL "
+                "DELETE FROM events WHERE number <= ? AND kept = 0 AND end_ns IS NOT NULL "
                 "AND clip IS NULL AND thumbnail IS NULL AND heatmap IS NULL",
-                (before_ns,),
+                (last,),
             ).rowcount
-            self._connection.execute(
-                "DELETE FROM runs WHERE started_ns < ? AND run_id NOT IN (SELECT run_id FROM events)", (before_ns,)
-            )
+            self._connection.execute("DELETE FROM runs WHERE run_id NOT IN (SELECT run_id FROM events)")
         return deleted
 
     def close(self) -> None:
@@ -283,6 +293,10 @@ def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
         run = runs[row["run_run_id"]] = RunInfo(**facts)
     values = {name: row[name] for name in _COLUMNS}
     values.update(interrupted=bool(values["interrupted"]), kept=bool(values["kept"]))
+    for name in ("clip", "thumbnail", "heatmap"):
+        # What a row names is copied and deleted, by root perhaps; nothing else may be.
+        if values[name] is not None and not is_below_media(values[name]):
+            values[name] = None
     return StoredEvent(run=run, number=row["number"], **values)
 
 
@@ -299,6 +313,16 @@ def _locked(folder: Path) -> IO[bytes]:
     return lock
 
 
+def _has_lost_its_database(folder: Path) -> bool:
+    """As after a loss of power, when a file system comes back with a file of no length."""
+    path = folder / DATABASE_NAME
+    with output_errors(path):
+        if path.exists() and path.stat().st_size:
+            return False
+        log = path.with_name(f"{DATABASE_NAME}-wal")  # all of a young store may lie there
+        return not (log.exists() and log.stat().st_size) and next(media_of_runs(folder), None) is not None
+
+
 def _set_aside(folder: Path) -> Path:
     """Move a store with its media into a folder of its own beside the new one."""
     name = time.strftime("set-aside-%Y%m%dT%H%M%SZ", time.gmtime())
@@ -308,4 +332,6 @@ def _set_aside(folder: Path) -> Path:
         for part in (MEDIA_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm", DATABASE_NAME):
             if (folder / part).exists():
                 os.replace(folder / part, aside / part)  # noqa: PTH105 - a folder, too
+        sync_directory(aside)
+        sync_directory(folder)
     return aside

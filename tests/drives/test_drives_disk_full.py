@@ -15,7 +15,7 @@ from edgevad.drives import log as log_module
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import verify
 from edgevad.drives.log import DriveLog
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import OutputError
 from edgevad.events import Dispatcher, Incident
 from edgevad.events.dispatch import Limits
@@ -64,7 +64,7 @@ def test_on_a_full_disk_the_log_rests_and_goes_on_when_there_is_space(
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2_000_000))
     root = small_disk / "drives"
-    log = DriveLog(root, POLICY, Retention(floor_bytes=floor_bytes, event_margin_s=10**6))
+    log = DriveLog(root, POLICY, LegRetention(floor_bytes=floor_bytes, event_margin_s=10**6))
     log.start(run_info())
     assert frames(log, 0, 2) == []
     log.event_began(event(0, 0))  # with its wide margin: none of what is there may go
@@ -91,7 +91,7 @@ def test_on_a_full_disk_the_log_rests_and_goes_on_when_there_is_space(
 
 def test_a_full_disk_takes_ordinary_legs_first(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
-    log = DriveLog(small_disk / "drives", POLICY, Retention(floor_bytes=1_000_000, event_margin_s=0))
+    log = DriveLog(small_disk / "drives", POLICY, LegRetention(floor_bytes=1_000_000, event_margin_s=0))
     log.start(run_info())
     assert frames(log, 0, 200) == []
     log.close()
@@ -106,7 +106,7 @@ def test_a_full_disk_is_one_incident_that_ends(small_disk: Path, monkeypatch: py
     monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
     (small_disk / "ballast").write_bytes(bytes(3_000_000))
     told: list[Incident] = []
-    log = DriveLog(small_disk / "drives", POLICY, Retention(floor_bytes=300_000, event_margin_s=10**6))
+    log = DriveLog(small_disk / "drives", POLICY, LegRetention(floor_bytes=300_000, event_margin_s=10**6))
     with Dispatcher([log], lossless=False, report=told.append, limits=Limits(settle_s=0.2)) as dispatcher:
         dispatcher.start(run_info())
         index = 0

@@ -11,7 +11,7 @@ from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import mark
 from edgevad.drives.layout import leg_name
 from edgevad.drives.leg import LegFacts
-from edgevad.drives.policy import Retention
+from edgevad.drives.policy import LegRetention
 from edgevad.drives.retention import prune
 from edgevad.drives.rows import EventRow
 from edgevad.errors import OptionError
@@ -48,8 +48,8 @@ def left(catalogue: Catalogue) -> list[int]:
     return numbers
 
 
-def limits(**changes: float | None) -> Retention:
-    return Retention(**{"floor_bytes": 0, **changes})  # type: ignore[arg-type]
+def limits(**changes: float | None) -> LegRetention:
+    return LegRetention(**{"floor_bytes": 0, **changes})  # type: ignore[arg-type]
 
 
 def test_nothing_goes_while_the_limits_hold(shelf: Catalogue) -> None:

@@ -11,13 +11,13 @@ from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from mcap.writer import CompressionType, Writer
 
 from edgevad.drives.log import DriveLog
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import MissingExtraError, SourceUnreadableError
 from edgevad.events import RunInfo
 from edgevad.runtime.pipeline import Result
 from edgevad.sources import Frame, open_source
 
-NO_FLOOR = Retention(floor_bytes=0)
+NO_FLOOR = LegRetention(floor_bytes=0)
 START_NS = 1_800_000_000 * 10**9
 
 
