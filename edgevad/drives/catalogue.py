@@ -64,6 +64,7 @@ class Catalogue:
 
     def __init__(self, root: Path) -> None:
         self.path = root / CATALOGUE_NAME
+        self._closed_s: dict[tuple[str, int], float] = {}  # by a clock that nobody sets
         with self._errors():
             # Used by whichever thread holds the sink; two at a time it never sees.
             self._connection = sqlite3.connect(
@@ -94,14 +95,18 @@ class Catalogue:
         rows = self._rows("SELECT name, run_id, started_ns, ended_ns, info FROM drives ORDER BY started_ns, name")
         return [DriveRow(row[0], row[1], row[2], row[3], json.loads(row[4])) for row in rows]
 
-    def legs(self, drive: str | None = None, *, margin_ns: int = 0) -> list[LegRow]:
-        """Of one drive or of all, oldest first; `LegRow.events` counts those that lie within `margin_ns`, too."""
+    def legs(self, drive: str | None = None, *, margin_ns: int = 0, unsaved: Sequence[EventRow] = ()) -> list[LegRow]:
+        """Of one drive or of all, in the order in which they were logged, whatever the clock said.
+
+        `LegRow.events` counts those that lie within `margin_ns`, too, and `unsaved` ones.
+        """
         rows = self._rows(
-            f"SELECT {', '.join(_LEG_COLUMNS)} FROM legs WHERE :drive IS NULL OR drive = :drive"
-            " ORDER BY ifnull(closed_ns, :forever), drive, number",
-            {"forever": _FOREVER_NS, "drive": drive},
+            f"SELECT {', '.join(f'legs.{name}' for name in _LEG_COLUMNS)} FROM legs"
+            " JOIN drives ON drives.name = legs.drive WHERE :drive IS NULL OR drive = :drive"
+            " ORDER BY drives.rowid, number",
+            {"drive": drive},
         )
-        count_near = self._event_counter(margin_ns)
+        count_near = self._event_counter(margin_ns, unsaved)
         legs = []
         for row in rows:
             values = dict(zip(_LEG_COLUMNS, row, strict=True))
@@ -136,6 +141,8 @@ class Catalogue:
         self, drive: str, number: int, facts: LegFacts, state: LegState, closed_ns: int | None = None
     ) -> None:
         """`closed_ns`: now, unless told otherwise."""
+        if closed_ns is None:
+            self._closed_s[drive, number] = time.monotonic()
         self._do(
             "INSERT INTO legs (drive, number, state, start_ns, end_ns, closed_ns, size_bytes, images, frames, cameras,"
             " sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (drive, number) DO UPDATE SET"
@@ -167,6 +174,7 @@ class Catalogue:
         )
 
     def remove_leg(self, drive: str, number: int) -> None:
+        self._closed_s.pop((drive, number), None)
         self._do("DELETE FROM legs WHERE drive = ? AND number = ?", (drive, number))
 
     def remove_drive(self, name: str) -> None:
@@ -207,16 +215,27 @@ class Catalogue:
                     [(marks.holds(mark, number), drive, number) for number in numbers],
                 )
 
-    def _event_counter(self, margin_ns: int) -> Callable[[str, int | None, int | None], int]:
+    def closed_ago_s(self, leg: LegRow) -> float | None:
+        """How long ago this object was told that the leg was closed; None if it was not."""
+        closed_s = self._closed_s.get((leg.drive, leg.number))
+        return None if closed_s is None else time.monotonic() - closed_s
+
+    def _event_counter(
+        self, margin_ns: int, unsaved: Sequence[EventRow]
+    ) -> Callable[[str, int | None, int | None], int]:
         """Counts a drive's events between two times, give or take the margin."""
         # Not in SQL: ten thousand legs took five seconds there, in which the log fell behind.
         starts: defaultdict[str, list[int]] = defaultdict(list)
         ends: defaultdict[str, list[int]] = defaultdict(list)
-        for drive, start_ns, end_ns in self._rows("SELECT drive, start_ns, end_ns FROM events"):
+        times: dict[tuple[str, int], tuple[int, int | None]] = {}
+        for drive, number, start_ns, end_ns in self._rows("SELECT drive, id, start_ns, end_ns FROM events"):
+            times[drive, number] = start_ns, end_ns
+        times.update({(event.drive, event.id): (event.start_ns, event.end_ns) for event in unsaved})
+        for (drive, _), (start_ns, end_ns) in times.items():
             starts[drive].append(start_ns)
             ends[drive].append(_FOREVER_NS if end_ns is None else end_ns)
-        for times in (*starts.values(), *ends.values()):
-            times.sort()
+        for moments in (*starts.values(), *ends.values()):
+            moments.sort()
 
         def count(drive: str, start_ns: int | None, end_ns: int | None) -> int:
             if start_ns is None or end_ns is None:

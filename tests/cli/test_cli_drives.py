@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from logged import write_drive
 
 from edgevad.cli import main
+from edgevad.drives.catalogue import Catalogue
+from edgevad.drives.layout import leg_name
 from edgevad.drives.lock import FolderLock
 from edgevad.drives.policy import LogPolicy
 
@@ -136,6 +139,17 @@ def test_prune_and_mark(run: Run, drives: Path) -> None:
     assert json.loads(good(run("list", "--json")))["drives"] == []
 
 
+def test_prune_goes_by_the_limits_that_are_named_and_no_others(run: Run, drives: Path) -> None:
+    with Catalogue(drives.parent) as catalogue:
+        leg = catalogue.legs()[0]
+        catalogue._do("UPDATE legs SET closed_ns = ? WHERE number = 1", [time.time_ns() - 156 * 3600 * 10**9])
+        catalogue._do("UPDATE legs SET closed_ns = ? WHERE number > 1", [time.time_ns() - 60 * 10**9])
+        catalogue._do("DELETE FROM events", [])
+    assert "0 legs removed" in good(run("prune", "--max-gb", 1000))
+    assert "1 legs removed" in good(run("prune", "--max-age-days", 6))
+    assert not (drives / leg_name(leg.number)).exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -143,6 +157,11 @@ def test_prune_and_mark(run: Run, drives: Path) -> None:
         (("verify", "nope"), "there is no drive 'nope'"),
         (("mark", "nope", "--keep"), "there is no drive 'nope'"),
         (("mark", "nope"), "no mark is named"),
+        (("prune",), "no limit is named; expected --max-gb"),
+        (("prune", "--max-gb", "inf"), "--max-gb inf"),
+        (("prune", "--max-gb", "nan"), "--max-gb nan"),
+        (("prune", "--floor-gb", "inf"), "--floor-gb inf"),
+        (("prune", "--max-gb", "1", "--margin", "1e300"), "margin around events in s: 1e+300"),
     ],
 )
 def test_bad_words_are_one_line(run: Run, drives: Path, words: tuple[str, ...], message: str) -> None:
@@ -152,7 +171,14 @@ def test_bad_words_are_one_line(run: Run, drives: Path, words: tuple[str, ...], 
 
 
 def test_where_there_are_no_drives_is_one_line(run: Run, tmp_path: Path) -> None:
-    for words in (("list",), ("show", "a"), ("verify",), ("recover",), ("prune",), ("mark", "a", "--keep")):
+    for words in (
+        ("list",),
+        ("show", "a"),
+        ("verify",),
+        ("recover",),
+        ("prune", "--max-gb", 1),
+        ("mark", "a", "--keep"),
+    ):
         refused(run(*words, "--dir", tmp_path / "nowhere"), "there are no drives")
     assert not (tmp_path / "nowhere").exists()
 

@@ -89,6 +89,41 @@ def test_on_a_full_disk_the_log_rests_and_goes_on_when_there_is_space(
     assert sorted(set(segments)) == [0, 1]  # what came after the rest is no continuation
 
 
+# Of a disk that is really full the catalogue takes nothing either.
+@pytest.mark.parametrize("floor_bytes", [500_000, 0])
+def test_the_legs_before_an_event_are_evidence_though_the_log_rests_all_through_it(
+    small_disk: Path, floor_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_500_000))
+    root = small_disk / "drives"
+    log = DriveLog(root, POLICY, LegRetention(floor_bytes=floor_bytes, event_margin_s=10**6))
+    log.start(run_info())
+    refused = frames(log, 0, 100)
+    if not floor_bytes:
+        ballast.write_bytes(b"")
+        while True:  # to the last byte
+            try:
+                with ballast.open("ab", buffering=0) as stream:
+                    stream.write(bytes(4096))
+            except OSError:
+                break
+        refused = frames(log, 100, 5)
+    assert refused
+    for tell in (log.event_began, log.event):
+        with pytest.raises(OutputError):
+            tell(event(refused[0] - 2, refused[0] - 1))
+    ballast.unlink()
+    assert frames(log, 105, 5) == []
+    log.close()
+    with Catalogue(root) as catalogue:
+        (found,) = catalogue.events(catalogue.drives()[0].name)
+        assert (found.id, found.end_ns) == (1, START_NS + (refused[0] - 1) * 10**8)
+        assert any(leg.events for leg in catalogue.legs(margin_ns=10**10))
+
+
 def test_a_full_disk_takes_ordinary_legs_first(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
     log = DriveLog(small_disk / "drives", POLICY, LegRetention(floor_bytes=1_000_000, event_margin_s=0))
