@@ -10,11 +10,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgevad._files import writable_directory
 from edgevad.errors import OutputError, StoreError
 
-__all__ = ["DATABASE_NAME", "DamagedStoreError", "open_database", "store_errors", "transaction"]
+__all__ = [
+    "DATABASE_NAME",
+    "DamagedStoreError",
+    "RefusedRowError",
+    "open_database",
+    "row_errors",
+    "storable",
+    "store_errors",
+    "transaction",
+]
 
 DATABASE_NAME = "events.db"
 APPLICATION_ID = 0x65766164  # "evad"
@@ -69,6 +79,28 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 class DamagedStoreError(StoreError):
     """The file is no event store, not one of this version, or broken: another one can be started in its place."""
+
+
+class RefusedRowError(StoreError):
+    """A row holds what SQLite cannot take, now or ever."""
+
+
+@contextmanager
+def row_errors(path: Path) -> Iterator[None]:
+    """Raises RefusedRowError where it is the row's fault."""
+    try:
+        yield
+    except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.DataError) as error:
+        raise RefusedRowError(f"cannot take a row ({error})", where=path) from error
+    except (sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
+        if "binding" not in str(error):
+            raise
+        raise RefusedRowError(f"cannot take a row ({error})", where=path) from error
+
+
+def storable(value: Any) -> Any:
+    """Text as SQLite can take it: names from a driver or a command line may hold bytes that are no text."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 @contextmanager
@@ -162,6 +194,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DamagedStoreError(f"is damaged ({found})", where=path)
+    tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('runs', 'events')"
+    if connection.execute(tables).fetchone()[0] != 2:
+        raise DamagedStoreError("is damaged (its tables are missing)", where=path)
 
 
 def _translated(error: sqlite3.Error, path: Path) -> StoreError | OutputError:

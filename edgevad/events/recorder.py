@@ -80,6 +80,8 @@ class Recorder(Sink):
         if now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             self._flush()
+            with self._noting():
+                self.shelf.prune_now_and_then()
             for row in [self._rows[name] for name in map(str, sorted(camera.missed)) if name in self._rows]:
                 self._film(camera, row)
         with self._noting():

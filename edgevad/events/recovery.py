@@ -31,10 +31,11 @@ class Recovered:
     orphans: int
 
 
-def recover(store: EventStore) -> Recovered:
+def recover(store: EventStore, *, sweep: bool = True) -> Recovered:
     """Close the rows that were left open, save the clips that were cut off, let go of media that are missing.
 
-    Only for the one who records: nothing else may be writing.
+    Only for the one who records: nothing else may be writing. Without `sweep` no file goes that no row names: in the
+    middle of a run, rows may still be on their way.
 
     Raises:
         OutputError: the disk is full or refuses.
@@ -57,7 +58,7 @@ def recover(store: EventStore) -> Recovered:
         interrupted=tuple(row.number for row in rows if row.end_ns is None),
         clips=len(ends_ns) - len(unreadable),
         unreadable=len(unreadable),
-        orphans=_sweep(store.directory, {name for row in mended for name in row.media}),
+        orphans=_sweep(store.directory, {name for row in mended for name in row.media}) if sweep else 0,
     )
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
+from os.path import samestat
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,7 +24,15 @@ from typing import IO, Any
 from edgevad._files import output_errors, sync_directory, writable_directory
 from edgevad.bundle.home import home_directory
 from edgevad.errors import StoreError
-from edgevad.events.database import DATABASE_NAME, DamagedStoreError, open_database, store_errors, transaction
+from edgevad.events.database import (
+    DATABASE_NAME,
+    DamagedStoreError,
+    open_database,
+    row_errors,
+    storable,
+    store_errors,
+    transaction,
+)
 from edgevad.events.media import MEDIA_NAME, is_below_media, media_of_runs
 from edgevad.events.run_info import RunInfo
 from edgevad.events.stored import StoredEvent
@@ -102,7 +111,7 @@ class EventFilter:
         text = (" WHERE " + " AND ".join(conditions) if conditions else "") + " ORDER BY events.number DESC"
         if self.last is not None:
             text, values = text + " LIMIT ?", [*values, self.last]
-        return text, values
+        return text, list(map(storable, values))
 
 
 class EventStore:
@@ -121,6 +130,18 @@ class EventStore:
         self.set_aside_why = ""
         self._connection = connection
         self._lock: IO[bytes] | None = None
+        with output_errors(self.path):
+            self._opened = self.path.stat()
+
+    def is_in_place(self) -> bool:
+        """Whether the open file is still the one of that name: folders get removed, and disks are unplugged.
+
+        SQLite writes on into a file that is gone, without an error.
+        """
+        try:
+            return samestat(self._opened, self.path.stat())
+        except OSError:
+            return False
 
     @classmethod
     def open(
@@ -179,17 +200,18 @@ class EventStore:
 
         Raises:
             OutputError: the disk is full or refuses.
-            StoreError: the store is locked or damaged.
+            StoreError: the store is locked or damaged; `RefusedRowError` where a row holds what cannot be stored.
         """
         found = list(rows)
         runs = {row.run.run_id: row.run for row in found}
-        with transaction(self._connection, self.path):
+        with transaction(self._connection, self.path), row_errors(self.path):
             self._connection.executemany(_INSERT_RUN, map(_run_values, runs.values()))
             for row in found:
-                changing = [getattr(row, name) for name in _CHANGING]
-                if not self._connection.execute(_UPDATE, [*changing, row.run.run_id, row.id]).rowcount:
-                    every = [getattr(row, name) for name in _COLUMNS]
-                    self._connection.execute(_INSERT, [row.run.run_id, *every])
+                values = {name: storable(getattr(row, name)) for name in _COLUMNS}
+                run_id = storable(row.run.run_id)
+                changing = [values[name] for name in _CHANGING]
+                if not self._connection.execute(_UPDATE, [*changing, run_id, values["id"]]).rowcount:
+                    self._connection.execute(_INSERT, [run_id, *values.values()])
 
     def events(self, chosen: EventFilter | None = None) -> list[StoredEvent]:
         """The rows that `chosen` means, all without it, in the order in which they began.
@@ -217,7 +239,7 @@ class EventStore:
         """
         if name.isascii() and name.isdigit():
             return self.event(int(name[:18]))
-        run_id, _, event_id = name.partition("/")
+        run_id, _, event_id = storable(name).partition("/")
         with store_errors(self.path):
             query = _SELECT + " WHERE events.run_id = ? AND events.id = ?"
             row = self._connection.execute(query, (run_id, event_id)).fetchone()
@@ -265,11 +287,13 @@ class EventStore:
 
     def close(self) -> None:
         """May be called twice."""
-        with store_errors(self.path):
-            self._connection.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        try:
+            with store_errors(self.path):
+                self._connection.close()
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def __enter__(self) -> EventStore:
         return self
@@ -281,7 +305,7 @@ class EventStore:
 
 
 def _run_values(run: RunInfo) -> list[Any]:
-    return [json.dumps(run.sources) if name == "sources" else getattr(run, name) for name in _RUN_COLUMNS]
+    return [json.dumps(run.sources) if name == "sources" else storable(getattr(run, name)) for name in _RUN_COLUMNS]
 
 
 def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
