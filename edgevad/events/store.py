@@ -8,7 +8,6 @@ set-aside-…/         a store that could not be used, whole, where a new one wa
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -19,9 +18,9 @@ from os import PathLike
 from os.path import samestat
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from edgevad._files import output_errors, sync_directory, writable_directory
+from edgevad._files import output_errors, sync_directory, try_lock, writable_directory
 from edgevad.bundle.home import home_directory
 from edgevad.errors import StoreError
 from edgevad.events.database import (
@@ -129,7 +128,7 @@ class EventStore:
         self.set_aside: Path | None = None
         self.set_aside_why = ""
         self._connection = connection
-        self._lock: IO[bytes] | None = None
+        self._lock: int | None = None
         with output_errors(self.path):
             self._opened = self.path.stat()
 
@@ -184,11 +183,13 @@ class EventStore:
             OutputError: it cannot be written.
         """
         folder = writable_directory(default_store_directory() if directory is None else Path(directory))
-        lock = _locked(folder)
+        lock = try_lock(folder / LOCK_NAME)
+        if lock is None:
+            raise StoreError("another edgevad records into this store", where=folder, fix="Name another folder")
         try:
             store = cls.open(folder, create=True, mend=True)
         except BaseException:
-            lock.close()
+            os.close(lock)
             raise
         store._lock = lock
         return store
@@ -292,7 +293,7 @@ class EventStore:
                 self._connection.close()
         finally:
             if self._lock is not None:
-                self._lock.close()
+                os.close(self._lock)
                 self._lock = None
 
     def __enter__(self) -> EventStore:
@@ -322,19 +323,6 @@ def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
         if values[name] is not None and not is_below_media(values[name]):
             values[name] = None
     return StoredEvent(run=run, number=row["number"], **values)
-
-
-def _locked(folder: Path) -> IO[bytes]:
-    """The writer's lock, which the system takes back when this process ends, however it ends."""
-    path = folder / LOCK_NAME
-    with output_errors(path):
-        lock = path.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise StoreError("another edgevad records into this store", where=folder, fix="Name another folder") from error
-    return lock
 
 
 def _has_lost_its_database(folder: Path) -> bool:
