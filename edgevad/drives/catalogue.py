@@ -6,7 +6,6 @@ It only follows the files (`layout.py`): it can be lost, and is made anew from t
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from bisect import bisect_left, bisect_right
@@ -17,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from edgevad._sqlite import MOST, sqlite_address
 from edgevad.drives.layout import CATALOGUE_NAME, MARKS, DriveMarks
 from edgevad.drives.leg import LegFacts
 from edgevad.drives.rows import DriveRow, EventRow, LegRow, LegState
@@ -48,7 +48,7 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
-_FOREVER_NS = 2**63 - 1
+_FOREVER_NS = MOST
 _LEG_COLUMNS = tuple(field.name for field in fields(LegRow) if field.name != "events")
 
 
@@ -68,7 +68,7 @@ class Catalogue:
         with self._errors():
             # Used by whichever thread holds the sink; two at a time it never sees.
             self._connection = sqlite3.connect(
-                self._address(), uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+                sqlite_address(self.path), uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
             )
         try:
             with self._errors():
@@ -244,14 +244,6 @@ class Catalogue:
             return begun - bisect_left(ends[drive], start_ns - margin_ns)  # less those that were over before
 
         return count
-
-    def _address(self) -> str:
-        address = self.path.absolute().as_uri()
-        if not self.path.exists() or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
-            return address
-        # SQLite takes the log's side files for granted, and cannot make them here: without them nobody writes.
-        in_use = self.path.with_name(f"{CATALOGUE_NAME}-wal").exists()
-        return f"{address}?mode=ro" if in_use else f"{address}?immutable=1"
 
     def _prepare(self) -> None:
         execute = self._connection.execute

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from edgevad._files import writable_directory
+from edgevad._sqlite import is_writable, sqlite_address
 from edgevad.errors import OutputError, StoreError
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "RefusedRowError",
     "open_database",
     "row_errors",
-    "storable",
     "store_errors",
     "transaction",
 ]
@@ -98,11 +97,6 @@ def row_errors(path: Path) -> Iterator[None]:
         raise RefusedRowError(f"cannot take a row ({error})", where=path) from error
 
 
-def storable(value: Any) -> Any:
-    """Text as SQLite can take it: names from a driver or a command line may hold bytes that are no text."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about `path` into one clear error.
@@ -144,11 +138,14 @@ def open_database(path: Path, *, create: bool) -> sqlite3.Connection:
         raise StoreError("there is no event store", where=path.parent, fix="edgevad run makes one, with --events")
     with store_errors(path):
         # One thread at a time uses it, but not the one that opened it.
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            sqlite_address(path), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
         try:
             connection.row_factory = sqlite3.Row
             version = _version(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL")
+            if is_writable(path):
+                connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             if version < len(MIGRATIONS):

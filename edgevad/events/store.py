@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from edgevad._files import output_errors, sync_directory, try_lock, writable_directory
+from edgevad._sqlite import MOST, storable
 from edgevad.bundle.home import home_directory
 from edgevad.errors import StoreError
 from edgevad.events.database import (
@@ -28,7 +29,6 @@ from edgevad.events.database import (
     DamagedStoreError,
     open_database,
     row_errors,
-    storable,
     store_errors,
     transaction,
 )
@@ -109,7 +109,7 @@ class EventFilter:
             values.append(json.dumps(self.numbers))
         text = (" WHERE " + " AND ".join(conditions) if conditions else "") + " ORDER BY events.number DESC"
         if self.last is not None:
-            text, values = text + " LIMIT ?", [*values, self.last]
+            text, values = text + " LIMIT ?", [*values, min(self.last, MOST)]
         return text, list(map(storable, values))
 
 
@@ -240,7 +240,8 @@ class EventStore:
         """
         if name.isascii() and name.isdigit():
             return self.event(int(name[:18]))
-        run_id, _, event_id = storable(name).partition("/")
+        name = storable(name)
+        run_id, _, event_id = name.partition("/")
         with store_errors(self.path):
             query = _SELECT + " WHERE events.run_id = ? AND events.id = ?"
             row = self._connection.execute(query, (run_id, event_id)).fetchone()

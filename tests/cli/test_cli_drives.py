@@ -167,6 +167,8 @@ def test_prune_goes_by_the_limits_that_are_named_and_no_others(run: Run, drives:
 def test_bad_words_are_one_line(run: Run, drives: Path, words: tuple[str, ...], message: str) -> None:
     refused(run(*words), message)
     refused(run("mark", f"{drives.name}/99", "--keep"), "the drive has no leg 99")
+    for number in ("\u00b2", "9" * 30, "9" * 5000):
+        refused(run("mark", f"{drives.name}/{number}", "--keep"), "is no leg's number")
     refused(run("mark", f"{drives.name}/x", "--keep"), "'x' is no leg's number")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,3 +164,29 @@ def test_a_prune_that_the_disk_refuses_is_one_clear_error(tmp_path: Path, monkey
         monkeypatch.setattr(Path, "unlink", refuse)
         with pytest.raises(OutputError, match="permission denied"):
             prune(store, MediaRetention(max_bytes=1))
+
+
+@pytest.mark.parametrize("was_cut_off", [False, True])
+def test_a_card_that_is_mounted_read_only_can_be_looked_at(tmp_path: Path, was_cut_off: bool) -> None:
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    card = tmp_path / "card"
+    card.mkdir()
+    if subprocess.run([mount, "-t", "tmpfs", "tmpfs", str(card)], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        shelf = Shelf(tmp_path / "store")
+        shelf.put(row(1))
+        shelf.flush()
+        if was_cut_off:
+            shutil.copytree(tmp_path / "store", card / "store")  # with SQLite's log
+        shelf.close()
+        if not was_cut_off:
+            shutil.copytree(tmp_path / "store", card / "store")
+        subprocess.run([mount, "-o", "remount,ro", str(card)], check=True)
+        assert stored(card / "store") == ["1"]
+        with EventStore.open(card / "store") as store, pytest.raises(OutputError, match="cannot be written"):
+            store.keep([1])
+    finally:
+        subprocess.run(["umount", str(card)], check=True)

@@ -217,6 +217,29 @@ def test_damage_in_the_middle_ends_the_pass_with_an_error(tmp_path: Path) -> Non
         list(source)
 
 
+@pytest.mark.parametrize(
+    "details",
+    [b"[1]", b'{"timestamp_ns": 1}', b'{"timestamp_ns": "x", "stretch": 0}', b'{"timestamp_ns": 1, "stretch": [1]}'],
+)
+def test_details_that_are_not_what_the_log_writes_are_one_clear_error(tmp_path: Path, details: bytes) -> None:
+    path = tmp_path / "x.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        facts = writer.register_channel(
+            "/c/frame", "json", writer.register_schema("edgevad.Frame", "jsonschema", b"{}")
+        )
+        schema = writer.register_schema("foxglove.CompressedImage", "protobuf", b"")
+        images = writer.register_channel("/c/image", "protobuf", schema, {"source_id": "/c/frame"})
+        for log_ns in (1, 2):
+            writer.add_message(facts, log_ns, details, log_ns)
+            image = CompressedImage(data=jpeg(9), format="jpeg").SerializeToString()
+            writer.add_message(images, log_ns, image, log_ns)
+        writer.finish()
+    with open_source(path) as source, pytest.raises(SourceUnreadableError, match="is damaged"):
+        list(source)
+
+
 def test_mcap_files_and_videos_in_one_folder_are_a_mixture(tmp_path: Path) -> None:
     write_foreign(tmp_path / "x.mcap", [(1, jpeg(9))])
     (tmp_path / "y.mp4").write_bytes(b"")
