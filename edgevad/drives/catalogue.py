@@ -233,7 +233,8 @@ class Catalogue:
         times.update({(event.drive, event.id): (event.start_ns, event.end_ns) for event in unsaved})
         for (drive, _), (start_ns, end_ns) in times.items():
             starts[drive].append(start_ns)
-            ends[drive].append(_FOREVER_NS if end_ns is None else end_ns)
+            # It ends before it began where the clock was set back meanwhile.
+            ends[drive].append(_FOREVER_NS if end_ns is None else max(start_ns, end_ns))
         for moments in (*starts.values(), *ends.values()):
             moments.sort()
 
@@ -264,6 +265,9 @@ class Catalogue:
         # Opening reads only the header; what is broken behind it is better told now than in the middle of a drive.
         if (found := execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
+        tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('drives', 'legs', 'events')"
+        if execute(tables).fetchone()[0] != 3:
+            raise sqlite3.DatabaseError("its tables are missing")
 
     def _do(self, statement: str, values: Sequence[Any]) -> None:
         with self._errors():

@@ -68,8 +68,9 @@ class Message:
 class Outbox:
     """A queue in one SQLite file. Methods may be called from any thread; one process at a time can have it open.
 
-    A file that is damaged is set aside under another name (`set_aside`), and a new one begun: a vehicle that nobody
-    looks after must go on telling. So is one whose folder was removed or unplugged, with what can still be read of it.
+    A file that is damaged, or of a newer edgevad, is set aside under another name (`set_aside`), and a new one begun: a
+    vehicle that nobody looks after must go on telling. So is one whose folder was removed or unplugged, with what can
+    still be read of it.
 
     Args:
         path: of the file; its folder is made.
@@ -306,7 +307,10 @@ class Outbox:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
-            if db.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _SCHEMA_VERSION:
+                raise sqlite3.DatabaseError("of a newer edgevad")
+            if version < _SCHEMA_VERSION:
                 db.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:
                     db.execute(statement)

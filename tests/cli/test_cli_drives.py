@@ -16,6 +16,7 @@ from edgevad.drives.lock import FolderLock
 from edgevad.drives.policy import LogPolicy
 
 Run = Callable[..., tuple[int, str, str]]
+DAY_NS = 86_400 * 10**9
 SMALL_LEGS = LogPolicy(image_fps_hz=None, leg_bytes=100_000, flush_s=0)
 
 
@@ -142,11 +143,12 @@ def test_prune_and_mark(run: Run, drives: Path) -> None:
 def test_prune_goes_by_the_limits_that_are_named_and_no_others(run: Run, drives: Path) -> None:
     with Catalogue(drives.parent) as catalogue:
         leg = catalogue.legs()[0]
-        catalogue._do("UPDATE legs SET closed_ns = ? WHERE number = 1", [time.time_ns() - 156 * 3600 * 10**9])
-        catalogue._do("UPDATE legs SET closed_ns = ? WHERE number > 1", [time.time_ns() - 60 * 10**9])
+        for number, days in ((1, 36), (2, 24), (3, 12)):
+            closed_ns = time.time_ns() - days * DAY_NS
+            catalogue._do("UPDATE legs SET closed_ns = ? WHERE number >= ?", [closed_ns, number])
         catalogue._do("DELETE FROM events", [])
     assert "0 legs removed" in good(run("prune", "--max-gb", 1000))
-    assert "1 legs removed" in good(run("prune", "--max-age-days", 6))
+    assert "1 legs removed" in good(run("prune", "--max-age-days", 30.5))
     assert not (drives / leg_name(leg.number)).exists()
 
 

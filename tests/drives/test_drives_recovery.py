@@ -340,3 +340,14 @@ def test_legs_that_come_and_go_while_verify_reads_are_not_unknown_or_missing(tmp
         catalogue.close_leg(folder.name, 3, contents.facts, "closed")
         verdicts = verify(tmp_path, catalogue, on_leg=meanwhile)
     assert {one.number: one.verdict for one in verdicts} == {1: "whole", 2: "missing"}
+
+
+def test_a_catalogue_without_its_tables_is_made_anew(tmp_path: Path) -> None:
+    write_drive(tmp_path, 30)
+    with Catalogue(tmp_path) as catalogue:
+        catalogue._do("DROP TABLE legs", [])
+    catalogue, rebuilt = open_catalogue(tmp_path)
+    with catalogue:
+        recover(tmp_path, catalogue)
+        assert rebuilt
+        assert len(catalogue.legs()) == 1

@@ -154,6 +154,12 @@ def test_for_room_the_first_logged_goes_first_whatever_the_clock_said(clocks: Ca
     assert [one.leg.number for one in prune(catalogue.path.parent, catalogue, limits(max_bytes=2 * SIZE))] == [3]
 
 
+def test_an_event_that_ends_before_it_began_is_near_where_it_began(shelf: Catalogue) -> None:
+    shelf.put_event(EventRow("old", 2, "front", "detail", 3.0, START_NS + 8 * LEG_NS + LEG_NS // 2, 3600 * 10**9))
+    prune(shelf.path.parent, shelf, limits(max_bytes=0))
+    assert left(shelf) == [5, 8, 11]
+
+
 def test_what_was_closed_in_the_future_falls_under_the_limits_too(clocks: Callable[..., Catalogue]) -> None:
     catalogue = clocks(*(time.time_ns() + 3000 * DAY_NS + k * LEG_NS for k in range(5)))
     assert len(prune(catalogue.path.parent, catalogue, limits(max_bytes=2 * SIZE))) == 3

@@ -126,6 +126,16 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_a_file_of_a_newer_edgevad_is_set_aside(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "q.db")
+    outbox._db.execute("PRAGMA user_version = 9")
+    outbox.close()
+    outbox = Outbox(tmp_path / "q.db")
+    assert outbox.set_aside is not None
+    outbox.append("event", b"{}")
+    outbox.close()
+
+
 def test_two_runs_cannot_share_one_queue(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "q.db")
     with pytest.raises(SinkError, match="in use by another run"):
