@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["MEDIA_NAME", "is_below_media", "media_files", "media_name", "media_of_runs"]
+__all__ = ["MEDIA_NAME", "is_media", "media_files", "media_name", "media_of_runs"]
 
 MEDIA_NAME = "media"
 _DAY = re.compile(r"\d{4,}-\d\d-\d\d")
@@ -21,10 +21,15 @@ def media_name(run_id: str, event_id: str, stored_ns: int, suffix: str) -> str:
     return f"{MEDIA_NAME}/{day}/{run_id}-{event_id}{suffix}"
 
 
-def is_below_media(name: str) -> bool:
-    """Whether this relative path stays within the media: a store may come from somebody else, on a card."""
-    path = PurePosixPath(name)
-    return len(path.parts) > 1 and path.parts[0] == MEDIA_NAME and ".." not in path.parts and "\0" not in name
+def is_media(directory: Path, name: str) -> bool:
+    """Whether this path, relative to the store, is that of a file in a day's folder, and not by way of a link.
+
+    A store may come from somebody else, on a card, and what its rows name is copied and deleted, by root perhaps.
+    """
+    parts = PurePosixPath(name).parts
+    if len(parts) != 3 or parts[0] != MEDIA_NAME or not _DAY.fullmatch(parts[1]) or parts[2] == ".." or "\0" in name:
+        return False
+    return not (directory / MEDIA_NAME / parts[1]).is_symlink() and not (directory / name).is_symlink()
 
 
 def media_files(directory: Path) -> Iterator[Path]:
@@ -33,7 +38,7 @@ def media_files(directory: Path) -> Iterator[Path]:
     if media.is_dir():
         for day in sorted(media.iterdir()):
             if _DAY.fullmatch(day.name) and day.is_dir() and not day.is_symlink():
-                yield from (path for path in sorted(day.iterdir()) if path.is_file() or path.is_symlink())
+                yield from (path for path in sorted(day.iterdir()) if path.is_file())
 
 
 def media_of_runs(directory: Path) -> Iterator[Path]:

@@ -32,7 +32,7 @@ from edgevad.events.database import (
     store_errors,
     transaction,
 )
-from edgevad.events.media import MEDIA_NAME, is_below_media, media_of_runs
+from edgevad.events.media import MEDIA_NAME, is_media, media_of_runs
 from edgevad.events.run_info import RunInfo
 from edgevad.events.stored import StoredEvent
 
@@ -223,7 +223,9 @@ class EventStore:
         text, values = (chosen or EventFilter()).to_sql()
         with store_errors(self.path):
             runs: dict[str, RunInfo] = {}
-            return [_event_from(row, runs) for row in self._connection.execute(_SELECT + text, values)][::-1]
+            return [_event_from(self.directory, row, runs) for row in self._connection.execute(_SELECT + text, values)][
+                ::-1
+            ]
 
     def event(self, number: int) -> StoredEvent:
         """Raises StoreError where there is no such row."""
@@ -247,7 +249,7 @@ class EventStore:
             row = self._connection.execute(query, (run_id, event_id)).fetchone()
         if row is None:
             raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
-        return _event_from(row, {})
+        return _event_from(self.directory, row, {})
 
     def keep(self, numbers: Sequence[int], *, kept: bool = True) -> None:
         """Never delete these rows and their media; `kept` False takes that back.
@@ -310,7 +312,7 @@ def _run_values(run: RunInfo) -> list[Any]:
     return [json.dumps(run.sources) if name == "sources" else storable(getattr(run, name)) for name in _RUN_COLUMNS]
 
 
-def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
+def _event_from(directory: Path, row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
     """`runs` are those that are made already: a run has thousands of events."""
     run = runs.get(row["run_run_id"])
     if run is None:
@@ -320,8 +322,7 @@ def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
     values = {name: row[name] for name in _COLUMNS}
     values.update(interrupted=bool(values["interrupted"]), kept=bool(values["kept"]))
     for name in ("clip", "thumbnail", "heatmap"):
-        # What a row names is copied and deleted, by root perhaps; nothing else may be.
-        if values[name] is not None and not is_below_media(values[name]):
+        if values[name] is not None and not is_media(directory, values[name]):
             values[name] = None
     return StoredEvent(run=run, number=row["number"], **values)
 

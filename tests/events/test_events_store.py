@@ -42,11 +42,11 @@ def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
         frames=3,
         peak_score=4.25,
         peak_frame=2,
-        clip="media/a.mp4",
+        clip="media/2027-01-15/a.mp4",
         clip_start_ns=START_NS,
         clip_end_ns=None,
-        thumbnail="media/a.jpg",
-        heatmap="media/a.png",
+        thumbnail="media/2027-01-15/a.jpg",
+        heatmap="media/2027-01-15/a.png",
         interrupted=True,
         kept=True,
     )
@@ -293,7 +293,12 @@ def test_for_room_the_first_stored_goes_first_whatever_the_clock_said(tmp_path: 
 def test_nothing_outside_its_media_is_touched_whatever_a_row_names(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("x")
-    names = ("../victim", "media/../../victim", str(victim), "events.db")
+    day = tmp_path / "store" / "media" / "2027-01-15"
+    day.mkdir(parents=True)
+    (day / "link").symlink_to(victim)
+    day.with_name("2027-01-16").symlink_to(tmp_path)
+    links = ("media/2027-01-15/link", "media/2027-01-16/victim")
+    names = ("../victim", "media/../../victim", "media/2027-01-15/..", str(victim), "events.db", *links)
     with EventStore.open(tmp_path / "store", create=True) as store:
         store.write(row(k, thumbnail=name) for k, name in enumerate(names))
         pruned = prune(store, MediaRetention(max_age_days=1), now_ns=START_NS + 9 * DAY_NS)
