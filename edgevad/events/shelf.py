@@ -84,11 +84,7 @@ class Shelf:
             OutputError: the disk is full or refuses.
             StoreError: the store is locked, or was damaged and cannot be set aside.
         """
-        if self.store is not None and not self.store.is_in_place():
-            self._let_go(self.store)
-            detail = f"{self.directory} was removed or replaced; what was in it is gone, and recording goes on"
-            self.notices.append(Incident.once("storage", "store gone", detail))
-        store = self._open() if self.store is None else self.store
+        store = self._in_place()
         try:
             self._write(store)
         except DamagedStoreError:
@@ -100,7 +96,10 @@ class Shelf:
 
         Raises:
             OutputError: there is no room for it above the floor.
+            StoreError: the store's folder was taken away, and it cannot be opened anew.
         """
+        if self.store is not None:
+            self._in_place()  # before there are pictures without a database
         self.floor.demand(len(content))
         with atomic_file(self.directory / name) as stream:
             stream.write(content)
@@ -131,6 +130,14 @@ class Shelf:
             self.flush()
         finally:
             self.store.close()
+
+    def _in_place(self) -> EventStore:
+        """The store, opened anew where its folder was removed or its disk unplugged."""
+        if self.store is not None and not self.store.is_in_place():
+            self._let_go(self.store)
+            detail = f"{self.directory} was removed or replaced; what was in it is gone, and recording goes on"
+            self.notices.append(Incident.once("storage", "store gone", detail))
+        return self._open() if self.store is None else self.store
 
     def _open(self) -> EventStore:
         store = EventStore.open_to_record(self.directory)
