@@ -18,7 +18,7 @@ from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import verify
 from edgevad.drives.lock import FolderLock
 from edgevad.drives.log import DriveLog
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.drives.recovery import recover
 from edgevad.errors import EdgevadError
 from edgevad.events.event import Event
@@ -33,7 +33,7 @@ CAMERAS = ("front", "rear")
 FPS_HZ = 30
 CYCLE, EVENT = 20, range(5, 12)
 POLICY = LogPolicy(image_fps_hz=None, leg_bytes=1_000_000)
-LIMITS = Retention(max_bytes=10_000_000, event_max_bytes=10_000_000, event_margin_s=0.2, floor_bytes=0)
+LIMITS = LegRetention(max_bytes=10_000_000, event_max_bytes=10_000_000, event_margin_s=0.2, floor_bytes=0)
 
 
 def run(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ __all__ = [
     "output_errors",
     "sha256_of",
     "sync_directory",
+    "try_lock",
     "writable_directory",
     "write_json",
 ]
@@ -73,6 +75,26 @@ def writable_directory(path: str | os.PathLike[str]) -> Path:
         with tempfile.NamedTemporaryFile(dir=directory, prefix=".write-test-", buffering=0) as probe:
             probe.write(b"edgevad")
     return directory
+
+
+def try_lock(path: str | os.PathLike[str], *, mode: int = 0o644) -> int | None:
+    """A file's lock, held as long as this handle is open: the system takes it back when the process ends, however it
+    ends. The file is made where there is none. None where somebody else holds it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with output_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+    return handle
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from edgevad.drives.log import DriveLog
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.events import Event, RunInfo
 from edgevad.runtime.pipeline import Result
 from edgevad.sources import Frame
 
 START_NS = 1_800_000_000 * 10**9
-NO_FLOOR = Retention(floor_bytes=0)
+NO_FLOOR = LegRetention(floor_bytes=0)
 FPS_HZ = 10
 
 

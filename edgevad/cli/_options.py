@@ -25,6 +25,7 @@ __all__ = [
     "Window",
     "WindowLength",
     "absolute_sources",
+    "bytes_of_gigabytes",
     "recalibrated",
 ]
 
@@ -85,6 +86,21 @@ def absolute_sources(sources: list[str]) -> tuple[str, ...]:
         return not (source.isdigit() or "://" in source or " ! " in source)
 
     return tuple(str(Path(source).absolute()) if is_path(source) else source for source in sources)
+
+
+def bytes_of_gigabytes(value: float | None, option: str) -> int | None:
+    """None where the option was not given.
+
+    Raises:
+        OptionError: it is no size of a disk.
+    """
+    from edgevad.errors import OptionError
+
+    if value is None:
+        return None
+    if not 0 <= value <= 1e9:
+        raise OptionError(f"{option} {value:g}", expected="gigabytes, from 0 to 1e9")
+    return round(value * 1e9)
 
 
 def recalibrated(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from edgevad.cli._options import Json
+from edgevad.cli._options import Json, bytes_of_gigabytes
 
 __all__ = ["register"]
 
@@ -128,33 +128,47 @@ def recover(directory: Folder = None, json_output: Json = False) -> None:
 
 def prune(
     directory: Folder = None,
-    max_gb: Annotated[float, typer.Option("--max-gb", min=0, help="Of legs away from events.")] = 20.0,
-    max_age_days: Annotated[float, typer.Option("--max-age-days", min=0, help="Of legs away from events.")] = 30.0,
+    max_gb: Annotated[
+        Optional[float],
+        typer.Option("--max-gb", help="Of legs away from events.", show_default=False),
+    ] = None,
+    max_age_days: Annotated[
+        Optional[float],
+        typer.Option("--max-age-days", help="Of legs away from events.", show_default=False),
+    ] = None,
     event_max_gb: Annotated[
-        Optional[float], typer.Option("--event-max-gb", min=0, help="Of legs near events.", show_default="no limit")
+        Optional[float],
+        typer.Option("--event-max-gb", help="Of legs near events.", show_default=False),
     ] = None,
     event_max_age_days: Annotated[
         Optional[float],
-        typer.Option("--event-max-age-days", min=0, help="Of legs near events.", show_default="no limit"),
+        typer.Option("--event-max-age-days", help="Of legs near events.", show_default=False),
     ] = None,
-    margin_s: Annotated[float, typer.Option("--margin", min=0, help="How close to an event is near, in s.")] = 10.0,
-    floor_gb: Annotated[float, typer.Option("--floor-gb", min=0, help="Stays free on the disk.")] = 1.0,
+    margin_s: Annotated[float, typer.Option("--margin", help="How close to an event is near, in s.")] = 10.0,
+    floor_gb: Annotated[
+        Optional[float],
+        typer.Option("--floor-gb", help="Stays free on the disk.", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Remove the oldest legs until the limits hold; never the leg under way, nor what is marked "keep"."""
+    """Remove the oldest legs until the limits named hold; never the leg under way, nor what is marked "keep"."""
     from edgevad.drives.folder import open_drives
-    from edgevad.drives.policy import Retention
+    from edgevad.drives.policy import LegRetention
     from edgevad.drives.retention import prune as prune_drives
+    from edgevad.errors import OptionError
     from edgevad.report.drives_view import legs_table
 
-    retention = Retention(
-        max_bytes=round(max_gb * 1e9),
+    if all(limit is None for limit in (max_gb, max_age_days, event_max_gb, event_max_age_days, floor_gb)):
+        # Those of the service may be wider than any default of ours.
+        raise OptionError("no limit is named", expected="--max-gb, --max-age-days, --event-max-gb, … or --floor-gb")
+    retention = LegRetention(
+        max_bytes=bytes_of_gigabytes(max_gb, "--max-gb"),
         max_age_days=max_age_days,
-        event_max_bytes=None if event_max_gb is None else round(event_max_gb * 1e9),
+        event_max_bytes=bytes_of_gigabytes(event_max_gb, "--event-max-gb"),
         event_max_age_days=event_max_age_days,
         event_margin_s=margin_s,
-        floor_bytes=round(floor_gb * 1e9),
+        floor_bytes=bytes_of_gigabytes(floor_gb, "--floor-gb") or 0,
     )
     root = _root(directory)
     with open_drives(root) as catalogue:

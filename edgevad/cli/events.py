@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edgevad.cli._options import Json
+from edgevad.cli._options import Json, bytes_of_gigabytes
 
 if TYPE_CHECKING:
     from edgevad.events.store import EventStore
@@ -154,7 +154,7 @@ def prune(
     if max_gb is None and max_age_days is None and max_row_age_days is None:
         # Those of the service may be wider than any default of ours.
         raise OptionError("no quota is named", expected="--max-gb, --max-age-days or --max-row-age-days")
-    spec = retention.Retention(None if max_gb is None else round(max_gb * 1e9), max_age_days, max_row_age_days)
+    spec = retention.MediaRetention(bytes_of_gigabytes(max_gb, "--max-gb"), max_age_days, max_row_age_days)
     with EventStore.open(store) as opened:
         pruned = retention.prune(opened, spec, dry_run=dry_run)
     if json_output:

@@ -6,7 +6,6 @@ It only follows the files (`layout.py`): it can be lost, and is made anew from t
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from bisect import bisect_left, bisect_right
@@ -17,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from edgevad._sqlite import MOST, sqlite_address
 from edgevad.drives.layout import CATALOGUE_NAME, MARKS, DriveMarks
 from edgevad.drives.leg import LegFacts
 from edgevad.drives.rows import DriveRow, EventRow, LegRow, LegState
@@ -48,7 +48,7 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
-_FOREVER_NS = 2**63 - 1
+_FOREVER_NS = MOST
 _LEG_COLUMNS = tuple(field.name for field in fields(LegRow) if field.name != "events")
 
 
@@ -64,10 +64,11 @@ class Catalogue:
 
     def __init__(self, root: Path) -> None:
         self.path = root / CATALOGUE_NAME
+        self._closed_s: dict[tuple[str, int], float] = {}  # by a clock that nobody sets
         with self._errors():
             # Used by whichever thread holds the sink; two at a time it never sees.
             self._connection = sqlite3.connect(
-                self._address(), uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+                sqlite_address(self.path), uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
             )
         try:
             with self._errors():
@@ -94,14 +95,18 @@ class Catalogue:
         rows = self._rows("SELECT name, run_id, started_ns, ended_ns, info FROM drives ORDER BY started_ns, name")
         return [DriveRow(row[0], row[1], row[2], row[3], json.loads(row[4])) for row in rows]
 
-    def legs(self, drive: str | None = None, *, margin_ns: int = 0) -> list[LegRow]:
-        """Of one drive or of all, oldest first; `LegRow.events` counts those that lie within `margin_ns`, too."""
+    def legs(self, drive: str | None = None, *, margin_ns: int = 0, unsaved: Sequence[EventRow] = ()) -> list[LegRow]:
+        """Of one drive or of all, in the order in which they were logged, whatever the clock said.
+
+        `LegRow.events` counts those that lie within `margin_ns`, too, and `unsaved` ones.
+        """
         rows = self._rows(
-            f"SELECT {', '.join(_LEG_COLUMNS)} FROM legs WHERE :drive IS NULL OR drive = :drive"
-            " ORDER BY ifnull(closed_ns, :forever), drive, number",
-            {"forever": _FOREVER_NS, "drive": drive},
+            f"SELECT {', '.join(f'legs.{name}' for name in _LEG_COLUMNS)} FROM legs"
+            " JOIN drives ON drives.name = legs.drive WHERE :drive IS NULL OR drive = :drive"
+            " ORDER BY drives.rowid, number",
+            {"drive": drive},
         )
-        count_near = self._event_counter(margin_ns)
+        count_near = self._event_counter(margin_ns, unsaved)
         legs = []
         for row in rows:
             values = dict(zip(_LEG_COLUMNS, row, strict=True))
@@ -136,6 +141,8 @@ class Catalogue:
         self, drive: str, number: int, facts: LegFacts, state: LegState, closed_ns: int | None = None
     ) -> None:
         """`closed_ns`: now, unless told otherwise."""
+        if closed_ns is None:
+            self._closed_s[drive, number] = time.monotonic()
         self._do(
             "INSERT INTO legs (drive, number, state, start_ns, end_ns, closed_ns, size_bytes, images, frames, cameras,"
             " sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (drive, number) DO UPDATE SET"
@@ -167,6 +174,7 @@ class Catalogue:
         )
 
     def remove_leg(self, drive: str, number: int) -> None:
+        self._closed_s.pop((drive, number), None)
         self._do("DELETE FROM legs WHERE drive = ? AND number = ?", (drive, number))
 
     def remove_drive(self, name: str) -> None:
@@ -207,16 +215,28 @@ class Catalogue:
                     [(marks.holds(mark, number), drive, number) for number in numbers],
                 )
 
-    def _event_counter(self, margin_ns: int) -> Callable[[str, int | None, int | None], int]:
+    def closed_ago_s(self, leg: LegRow) -> float | None:
+        """How long ago this object was told that the leg was closed; None if it was not."""
+        closed_s = self._closed_s.get((leg.drive, leg.number))
+        return None if closed_s is None else time.monotonic() - closed_s
+
+    def _event_counter(
+        self, margin_ns: int, unsaved: Sequence[EventRow]
+    ) -> Callable[[str, int | None, int | None], int]:
         """Counts a drive's events between two times, give or take the margin."""
         # Not in SQL: ten thousand legs took five seconds there, in which the log fell behind.
         starts: defaultdict[str, list[int]] = defaultdict(list)
         ends: defaultdict[str, list[int]] = defaultdict(list)
-        for drive, start_ns, end_ns in self._rows("SELECT drive, start_ns, end_ns FROM events"):
+        times: dict[tuple[str, int], tuple[int, int | None]] = {}
+        for drive, number, start_ns, end_ns in self._rows("SELECT drive, id, start_ns, end_ns FROM events"):
+            times[drive, number] = start_ns, end_ns
+        times.update({(event.drive, event.id): (event.start_ns, event.end_ns) for event in unsaved})
+        for (drive, _), (start_ns, end_ns) in times.items():
             starts[drive].append(start_ns)
-            ends[drive].append(_FOREVER_NS if end_ns is None else end_ns)
-        for times in (*starts.values(), *ends.values()):
-            times.sort()
+            # It ends before it began where the clock was set back meanwhile.
+            ends[drive].append(_FOREVER_NS if end_ns is None else max(start_ns, end_ns))
+        for moments in (*starts.values(), *ends.values()):
+            moments.sort()
 
         def count(drive: str, start_ns: int | None, end_ns: int | None) -> int:
             if start_ns is None or end_ns is None:
@@ -225,14 +245,6 @@ class Catalogue:
             return begun - bisect_left(ends[drive], start_ns - margin_ns)  # less those that were over before
 
         return count
-
-    def _address(self) -> str:
-        address = self.path.absolute().as_uri()
-        if not self.path.exists() or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
-            return address
-        # SQLite takes the log's side files for granted, and cannot make them here: without them nobody writes.
-        in_use = self.path.with_name(f"{CATALOGUE_NAME}-wal").exists()
-        return f"{address}?mode=ro" if in_use else f"{address}?immutable=1"
 
     def _prepare(self) -> None:
         execute = self._connection.execute
@@ -253,6 +265,9 @@ class Catalogue:
         # Opening reads only the header; what is broken behind it is better told now than in the middle of a drive.
         if (found := execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
+        tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('drives', 'legs', 'events')"
+        if execute(tables).fetchone()[0] != 3:
+            raise sqlite3.DatabaseError("its tables are missing")
 
     def _do(self, statement: str, values: Sequence[Any]) -> None:
         with self._errors():

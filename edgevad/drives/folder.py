@@ -78,6 +78,8 @@ def verify(
     Raises:
         StoreError: there is no drive of that name.
     """
+    # The files first, and a second look at what seems wrong: legs are opened, closed and removed meanwhile.
+    files = list(legs_in(root))
     names = _names(catalogue, drives)
     rows = {(leg.drive, leg.number): leg for leg in catalogue.legs() if leg.drive in names}
     verdicts = []
@@ -85,8 +87,11 @@ def verify(
         verdicts.append(_verdict(root, row))
         if on_leg is not None:
             on_leg(done)
-    for drive, number, path in legs_in(root):
-        if (drive, number) not in rows and (drive in names or not drives):
+    now = {(leg.drive, leg.number) for leg in catalogue.legs()}
+    verdicts = [one for one in verdicts if one.verdict != "missing" or (one.drive, one.number) in now]
+    for drive, number, path in files:
+        known = (drive, number) in rows or (drive, number) in now
+        if not known and (drive in names or not drives) and path.exists():
             verdicts.append(LegVerdict(drive, number, "unknown", f"{path.name} is not in the catalogue"))
     return verdicts
 
@@ -103,7 +108,8 @@ def mark(
     """
     drive, _, text = name.partition("/")
     number_text = text.removesuffix(".mcap")
-    if text and not (number_text.isdigit() and int(number_text) > 0):
+    is_number = number_text.isascii() and number_text.isdigit() and len(number_text) < 10
+    if text and not (is_number and int(number_text) > 0):
         raise OptionError(f"{text!r} is no leg's number", where=name, expected="DRIVE or DRIVE/NUMBER")
     number = int(number_text) if text else 0
     _names(catalogue, [drive])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from os.path import samestat
 from pathlib import Path
 
-from edgevad._files import output_errors
+from edgevad._files import output_errors, try_lock
 from edgevad.errors import StoreError
 
 __all__ = ["FolderLock"]
@@ -56,21 +55,14 @@ class FolderLock:
                 if samestat(os.fstat(self._handle), path.stat()):
                     return None
             self.release()  # the folder was removed, and the lock on its file holds nothing
-        with output_errors(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
-                os.close(handle)
-                return holder
-            except BaseException:
-                os.close(handle)
-                raise
-            self._handle = handle
-            with suppress(OSError):  # on a full disk it is not said who holds it
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        handle = try_lock(path)
+        if handle is None:
+            with output_errors(path):
+                return path.read_bytes()[:20].decode("ascii", "replace").strip()
+        self._handle = handle
+        with suppress(OSError):  # on a full disk it is not said who holds it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         return None
 
     def _held_by(self, holder: str) -> StoreError:

@@ -32,7 +32,7 @@ from edgevad.drives.messages import (
     score_message,
     topic_of,
 )
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.drives.recovery import open_catalogue, recover, remove_folder
 from edgevad.drives.retention import prune
 from edgevad.drives.rows import EventRow
@@ -73,15 +73,16 @@ class DriveLog(Sink):
     name = "drive log"
 
     def __init__(
-        self, directory: str | PathLike[str], policy: LogPolicy | None = None, retention: Retention | None = None
+        self, directory: str | PathLike[str], policy: LogPolicy | None = None, retention: LegRetention | None = None
     ) -> None:
         for module in ("mcap.writer", "foxglove_schemas_protobuf.CompressedImage_pb2"):
             require(module, extra="drives", needed_for="The drive log")
         self.policy = policy or LogPolicy()
-        self.retention = retention or Retention()
-        if self.retention.max_bytes < 2 * self.policy.leg_bytes:
+        self.retention = retention or LegRetention()
+        max_bytes = self.retention.max_bytes
+        if max_bytes is not None and max_bytes < 2 * self.policy.leg_bytes:
             raise OptionError(
-                f"drives limited to {self.retention.max_bytes / 1e6:g} MB hold not even two legs of"
+                f"drives limited to {max_bytes / 1e6:g} MB hold not even two legs of"
                 f" {self.policy.leg_bytes / 1e6:g} MB",
                 fix="Raise max_bytes, or lower leg_bytes",
             )
@@ -101,6 +102,7 @@ class DriveLog(Sink):
         self._stretches = count()
         self._cameras: OrderedDict[str, CameraLog] = OrderedDict()
         self._last_ns = 0
+        self._unsaved: dict[int, EventRow] = {}  # events that the catalogue does not know yet
         self._failure: EdgevadError | None = None
         self._rested_s = 0.0
 
@@ -158,6 +160,7 @@ class DriveLog(Sink):
             if self._catalogue is not None and self._run is not None:
                 with self._rests():
                     self._close_leg()
+                    self._save_events()
                     catalogue = self._index()
                     if catalogue.legs(self._drive):
                         catalogue.end_drive(self._drive, time.time_ns())
@@ -237,7 +240,10 @@ class DriveLog(Sink):
     def _has_room(self) -> bool:
         """Above the floor, once what the limits demand has gone: for a leg more than there is, not for each frame."""
         reserve = self.policy.leg_bytes + self.retention.floor_bytes // 10
-        if prune(self.root, self._index(), self.retention, reserve_bytes=reserve, current=self._drive):
+        with suppress(EdgevadError):
+            self._save_events()
+        unsaved = list(self._unsaved.values())
+        if prune(self.root, self._index(), self.retention, reserve_bytes=reserve, current=self._drive, unsaved=unsaved):
             self._floor = DiskFloor(self.root, self.retention.floor_bytes)  # it looks anew
         return self._floor.allows()
 
@@ -271,6 +277,7 @@ class DriveLog(Sink):
             self._floor.demand()
         self._take_up()
         self._add_drive()
+        self._save_events()
         self._failure = None
 
     def _take_up(self) -> None:
@@ -296,18 +303,33 @@ class DriveLog(Sink):
     # Details
 
     def _log_event(self, event: Event, *, is_over: bool) -> None:
+        camera = self._camera(event.source_id)
+        start_ns = camera.log_time_of(event.segment, event.start_ns)
+        end_ns = camera.log_time_of(event.segment, event.end_ns)
+        # The catalogue first, and while the log rests, too: the legs before an event are evidence, whether or not
+        # there is room to write down what came after.
+        self._unsaved[event.id] = EventRow(
+            self._drive,
+            event.id,
+            event.source_id,
+            event.cause,
+            event.peak_score,
+            start_ns,
+            end_ns if is_over else None,
+        )
+        with suppress(EdgevadError):
+            self._save_events()
         with self._rests():
             leg = self._leg_now()
-            camera = self._camera(event.source_id)
-            start_ns = camera.log_time_of(event.segment, event.start_ns)
-            end_ns = camera.log_time_of(event.segment, event.end_ns)
             message = event_message(event, is_over=is_over, logged_start_ns=start_ns, logged_end_ns=end_ns)
             leg.add_json(EVENTS_TOPIC, message, end_ns, event.end_ns)
             self._keep_up(leg, at_once=True)
-            known_end_ns = end_ns if is_over else None
-            self._index().put_event(
-                EventRow(self._drive, event.id, event.source_id, event.cause, event.peak_score, start_ns, known_end_ns)
-            )
+            self._save_events()
+
+    def _save_events(self) -> None:
+        for event in list(self._unsaved.values()):
+            self._index().put_event(event)
+            del self._unsaved[event.id]
 
     def _camera(self, source_id: str) -> CameraLog:
         camera = self._cameras.get(source_id)

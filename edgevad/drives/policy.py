@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgevad.errors import OptionError
 
-__all__ = ["LogPolicy", "Retention"]
+__all__ = ["LegRetention", "LogPolicy"]
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,16 @@ class LogPolicy:
 
 
 @dataclass(frozen=True)
-class Retention:
-    """How much of the drives is kept. What a limit demands goes oldest first.
+class LegRetention:
+    """How much of the drives is kept. What a limit demands goes in the order in which it was logged; age is what
+    edgevad/events/ages.py makes of clocks.
 
     Legs in the neighbourhood of an event are kept apart from the others, under limits of their own. What is marked
     "keep", and the leg under way, never go.
 
     Attributes:
-        max_bytes: of ordinary legs.
-        max_age_days: of ordinary legs, since they were closed.
+        max_bytes: of ordinary legs; None: no limit.
+        max_age_days: of ordinary legs, since they were closed; None: no limit.
         event_max_bytes: of legs near events; None: they are never removed.
         event_max_age_days: of legs near events; None: they are never removed.
         event_margin_s: a leg is near an event when any of it lies this close to the event or closer.
@@ -76,8 +77,8 @@ class Retention:
             not; when nothing else can go, logging rests.
     """
 
-    max_bytes: int = 20_000_000_000
-    max_age_days: float = 30.0
+    max_bytes: int | None = 20_000_000_000
+    max_age_days: float | None = 30.0
     event_max_bytes: int | None = None
     event_max_age_days: float | None = None
     event_margin_s: float = 10.0
@@ -94,6 +95,8 @@ class Retention:
         ):
             if value is not None:
                 _at_least(name, value, 0)
+        if self.event_margin_s > 1e9:
+            raise OptionError(f"margin around events in s: {self.event_margin_s:g}", expected="a number, 1e9 or less")
 
 
 def _at_least(name: str, value: float, least: float) -> None:

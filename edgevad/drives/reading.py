@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 from edgevad._extras import require
 from edgevad._files import atomic_file, sha256_of
+from edgevad._sqlite import MOST, storable
 from edgevad.drives.leg import CHUNK_BYTES, LIBRARY, METADATA_NAME, RECOVERED_KEY, LegFacts
 from edgevad.drives.messages import EVENTS_TOPIC, IMAGE, SCORE
 from edgevad.drives.rows import EventRow
@@ -43,10 +45,12 @@ def facts_of(path: Path) -> LegContents:
         reader, summary = _open(stream)
         statistics = summary.statistics
         counts, sources = _tally(summary.channels.values(), statistics.channel_message_counts)
-        events = [
+        rows = [
             _event_row(path.parent.name, json.loads(message.data))
             for _, _, message in reader.iter_messages(topics=[EVENTS_TOPIC])
         ]
+        if statistics.message_end_time > MOST:
+            raise ValueError("its times are none")
         metadata = {record.name: record.metadata for record in reader.iter_metadata()}
         facts = LegFacts(
             statistics.message_start_time,
@@ -57,7 +61,7 @@ def facts_of(path: Path) -> LegContents:
             tuple(sources),
             sha256_of(path),
         )
-    return LegContents(facts, dict(metadata.get(METADATA_NAME, {})), tuple(events))
+    return LegContents(facts, dict(metadata.get(METADATA_NAME, {})), tuple(row for row in rows if row))
 
 
 def metadata_of(path: Path) -> dict[str, str]:
@@ -186,16 +190,21 @@ def _tally(channels: Any, counts: dict[int, int]) -> tuple[Counter[str], dict[st
     return kinds, sources
 
 
-def _event_row(drive: str, message: dict[str, Any]) -> EventRow:
-    return EventRow(
-        drive,
-        message["id"],
-        message["source_id"],
-        message["cause"],
-        message["peak_score"],
-        message["logged_start_ns"],
-        message["logged_end_ns"] if message["is_over"] else None,
-    )
+def _event_row(drive: str, message: Any) -> EventRow | None:
+    """None where it is not what we write: a leg may come from anywhere, and its images are good all the same."""
+    if not isinstance(message, dict):
+        return None
+    names = ("id", "logged_start_ns", "logged_end_ns", "peak_score", "source_id", "cause")
+    values: list[Any] = [message.get(name) for name in names]
+    number, start_ns, end_ns, peak_score, source_id, cause = values
+    if (
+        not all(isinstance(value, int) and abs(value) <= MOST for value in (number, start_ns, end_ns))
+        or not all(isinstance(value, str) for value in (source_id, cause))
+        or not (isinstance(peak_score, int | float) and math.isfinite(peak_score))
+    ):
+        return None
+    end_ns = end_ns if message.get("is_over") else None
+    return EventRow(drive, number, storable(source_id), storable(cause), float(peak_score), start_ns, end_ns)
 
 
 def _unreadable() -> tuple[type[Exception], ...]:

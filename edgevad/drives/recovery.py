@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevad._files import output_errors
+from edgevad._sqlite import MOST
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import CATALOGUE_NAME, PART_SUFFIX, leg_name, legs_in, marks_in_doubt
 from edgevad.drives.leg import RECOVERED_KEY
@@ -148,7 +149,8 @@ def _ensure_drive(catalogue: Catalogue, name: str, drives: set[str], metadata: d
     drives.add(name)
     started = metadata.get("started_ns", "")
     info = {key: value for key, value in metadata.items() if key not in ("leg", RECOVERED_KEY)}
-    catalogue.add_drive(name, int(started) if started.isdigit() else start_ns, info)
+    is_time = started.isascii() and started.isdigit() and len(started) <= 19 and int(started) <= MOST
+    catalogue.add_drive(name, int(started) if is_time else start_ns, info)
 
 
 def _conclude(root: Path, catalogue: Catalogue, current: str | None) -> None:

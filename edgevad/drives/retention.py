@@ -11,9 +11,10 @@ from pathlib import Path
 from edgevad._files import output_errors
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import leg_name
-from edgevad.drives.policy import Retention
+from edgevad.drives.policy import LegRetention
 from edgevad.drives.recovery import remove_folder
-from edgevad.drives.rows import LegRow
+from edgevad.drives.rows import EventRow, LegRow
+from edgevad.events.ages import count_too_old
 from edgevad.events.disk import free_bytes
 
 __all__ = ["Removal", "prune"]
@@ -32,13 +33,14 @@ class Removal:
 def prune(
     root: Path,
     catalogue: Catalogue,
-    retention: Retention,
+    retention: LegRetention,
     *,
     reserve_bytes: int = 0,
     dry_run: bool = False,
     current: str | None = None,
+    unsaved: Sequence[EventRow] = (),
 ) -> list[Removal]:
-    """Remove legs, oldest first, until the limits hold with `reserve_bytes` more than there are.
+    """Remove legs, in the order in which they were logged, until the limits hold with `reserve_bytes` more.
 
     Never the leg under way, never what is marked "keep". A leg that was closed less than `event_margin_s` ago may yet
     turn out to lie before an event, and stays, too.
@@ -46,23 +48,32 @@ def prune(
     Args:
         dry_run: only say what would go.
         current: the drive that is being logged; it stays in the catalogue without legs, too.
+        unsaved: events that the catalogue does not know yet.
 
     Raises:
         OutputError: a file cannot be removed.
     """
     now_ns = time.time_ns()
     margin_ns = round(retention.event_margin_s * 1e9)
+    closed = [leg for leg in catalogue.legs(margin_ns=margin_ns, unsaved=unsaved) if leg.state != "open"]
     ordinary: list[LegRow] = []
     near: list[LegRow] = []
-    for leg in catalogue.legs(margin_ns=margin_ns):
-        if leg.state != "open" and not leg.keep and (leg.closed_ns or 0) <= now_ns - margin_ns:
+    recent_bytes = {False: 0, True: 0}  # what must not go yet takes its room all the same
+    for leg in closed:
+        if leg.keep:
+            continue
+        if _is_recent(catalogue, leg, now_ns, margin_ns):
+            recent_bytes[leg.events > 0] += leg.size_bytes
+        else:
             (near if leg.events else ordinary).append(leg)
-    gone = _too_old(ordinary, retention.max_age_days, now_ns, "age")
-    gone += _too_many(_without(ordinary, gone), retention.max_bytes - reserve_bytes, "size")
-    if retention.event_max_age_days is not None:
-        gone += _too_old(near, retention.event_max_age_days, now_ns, "age (near events)")
+    gone = _too_old(ordinary, closed, retention.max_age_days, now_ns, "age")
+    if retention.max_bytes is not None:
+        room_bytes = retention.max_bytes - reserve_bytes - recent_bytes[False]
+        gone += _too_many(_without(ordinary, gone), room_bytes, "size")
+    gone += _too_old(near, closed, retention.event_max_age_days, now_ns, "age (near events)")
     if retention.event_max_bytes is not None:
-        gone += _too_many(_without(near, gone), retention.event_max_bytes, "size (near events)")
+        room_bytes = retention.event_max_bytes - recent_bytes[True]
+        gone += _too_many(_without(near, gone), room_bytes, "size (near events)")
     missing_bytes = retention.floor_bytes + reserve_bytes - free_bytes(root) - sum(item.leg.size_bytes for item in gone)
     for leg in _without(ordinary, gone):
         if missing_bytes <= 0:
@@ -76,9 +87,23 @@ def prune(
     return gone
 
 
-def _too_old(legs: Sequence[LegRow], max_age_days: float, now_ns: int, reason: str) -> list[Removal]:
-    oldest_ns = now_ns - max_age_days * _DAY_NS
-    return [Removal(leg, reason) for leg in legs if (leg.closed_ns or 0) < oldest_ns]
+def _is_recent(catalogue: Catalogue, leg: LegRow, now_ns: int, margin_ns: int) -> bool:
+    ago_s = catalogue.closed_ago_s(leg)
+    if ago_s is not None:
+        return ago_s * 1e9 < margin_ns
+    # By another process: one that was closed later than now was so by a clock that has been set since.
+    return now_ns - margin_ns < (leg.closed_ns or 0) <= now_ns
+
+
+def _too_old(
+    legs: Sequence[LegRow], closed: Sequence[LegRow], max_age_days: float | None, now_ns: int, reason: str
+) -> list[Removal]:
+    """Those of `legs` beyond this age; `closed` are all there are, by which the clock is judged."""
+    if max_age_days is None:
+        return []
+    count = count_too_old([leg.closed_ns or 0 for leg in closed], now_ns, max_age_days * _DAY_NS)
+    old = {(leg.drive, leg.number) for leg in closed[:count]}
+    return [Removal(leg, reason) for leg in legs if (leg.drive, leg.number) in old]
 
 
 def _too_many(legs: Sequence[LegRow], max_bytes: int, reason: str) -> list[Removal]:

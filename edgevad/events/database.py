@@ -12,9 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgevad._files import writable_directory
+from edgevad._sqlite import is_writable, sqlite_address
 from edgevad.errors import OutputError, StoreError
 
-__all__ = ["DATABASE_NAME", "DamagedStoreError", "open_database", "store_errors", "transaction"]
+__all__ = [
+    "DATABASE_NAME",
+    "DamagedStoreError",
+    "RefusedRowError",
+    "open_database",
+    "row_errors",
+    "store_errors",
+    "transaction",
+]
 
 DATABASE_NAME = "events.db"
 APPLICATION_ID = 0x65766164  # "evad"
@@ -71,6 +80,23 @@ class DamagedStoreError(StoreError):
     """The file is no event store, not one of this version, or broken: another one can be started in its place."""
 
 
+class RefusedRowError(StoreError):
+    """A row holds what SQLite cannot take, now or ever."""
+
+
+@contextmanager
+def row_errors(path: Path) -> Iterator[None]:
+    """Raises RefusedRowError where it is the row's fault."""
+    try:
+        yield
+    except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.DataError) as error:
+        raise RefusedRowError(f"cannot take a row ({error})", where=path) from error
+    except (sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
+        if "binding" not in str(error):
+            raise
+        raise RefusedRowError(f"cannot take a row ({error})", where=path) from error
+
+
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about `path` into one clear error.
@@ -112,11 +138,14 @@ def open_database(path: Path, *, create: bool) -> sqlite3.Connection:
         raise StoreError("there is no event store", where=path.parent, fix="edgevad run makes one, with --events")
     with store_errors(path):
         # One thread at a time uses it, but not the one that opened it.
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            sqlite_address(path), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
         try:
             connection.row_factory = sqlite3.Row
             version = _version(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL")
+            if is_writable(path):
+                connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             if version < len(MIGRATIONS):
@@ -162,6 +191,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DamagedStoreError(f"is damaged ({found})", where=path)
+    tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('runs', 'events')"
+    if connection.execute(tables).fetchone()[0] != 2:
+        raise DamagedStoreError("is damaged (its tables are missing)", where=path)
 
 
 def _translated(error: sqlite3.Error, path: Path) -> StoreError | OutputError:

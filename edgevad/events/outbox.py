@@ -7,7 +7,6 @@ sequence number.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -18,10 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
+from os.path import samestat
 from pathlib import Path
 
-from edgevad._files import output_errors, writable_directory
+from edgevad._files import output_errors, try_lock, writable_directory
 from edgevad.errors import OutputError, SinkError
+from edgevad.events.ages import count_too_old
 
 __all__ = ["Message", "Outbox", "OutboxLimits"]
 
@@ -34,13 +35,14 @@ _SCHEMA = (
 )
 # What cannot be written, the disk being full, waits in memory: so many messages of a kilobyte or less.
 _MAX_UNSAVED = 1000
-# Boards without a clock of their own start in 1970 and jump: such a time says nothing about a message's age.
-_CLOCK_WAS_SET_NS = 1_577_836_800 * 10**9  # 2020
 
 
 @dataclass(frozen=True)
 class OutboxLimits:
-    """What may wait on the disk; beyond any of these the oldest messages are dropped, and counted."""
+    """What may wait on the disk; beyond any of these the first messages are dropped, and counted.
+
+    Age is what ages.py makes of clocks, looked at whenever a hundredth of `age_s` has passed.
+    """
 
     count: int = 100_000
     size_bytes: int = 64 << 20
@@ -66,15 +68,17 @@ class Message:
 class Outbox:
     """A queue in one SQLite file. Methods may be called from any thread; one process at a time can have it open.
 
-    A file that is damaged is set aside under another name (`set_aside`), and a new one begun: a vehicle that nobody
-    looks after must go on telling.
+    A file that is damaged, or of a newer edgevad, is set aside under another name (`set_aside`), and a new one begun: a
+    vehicle that nobody looks after must go on telling. So is one whose folder was removed or unplugged, with what can
+    still be read of it.
 
     Args:
         path: of the file; its folder is made.
         clock_ns: Unix time.
 
     Attributes:
-        id: of this queue, new with every new file: (id, sequence) names a message for good.
+        id: of this queue, new with every new file: (id, sequence) names a message for good. `sequence` never goes back
+            as long as it is open.
         dropped: messages dropped since it was opened, because a limit was passed.
         set_aside: what a damaged file was renamed to, else None.
 
@@ -97,18 +101,10 @@ class Outbox:
         self._clock_ns = clock_ns
         self._mutex = threading.Lock()
         self._unsaved: deque[tuple[str, bytes, int]] = deque()
-        writable_directory(self.path.parent)
-        self._claim = self._claimed()
-        try:
-            self._db = self._opened()
-            with self._errors():
-                self.id = self._db.execute("SELECT value FROM facts WHERE name = 'id'").fetchone()[0]
-                self._count, self._bytes = self._db.execute(
-                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM messages"
-                ).fetchone()
-        except BaseException:
-            os.close(self._claim)
-            raise
+        self._claim = -1
+        self._looked_ns: int | None = None
+        self._last = 0  # the highest number that was given in a file that is gone
+        self._open()
 
     @property
     def waiting(self) -> int:
@@ -178,7 +174,65 @@ class Outbox:
                 os.close(self._claim)
                 self._claim = -1
 
+    def _open(self) -> None:
+        writable_directory(self.path.parent)
+        claim = try_lock(self.path.with_name(self.path.name + ".lock"), mode=0o600)
+        if claim is None:
+            raise SinkError(
+                "is in use by another run", where=self.path, fix="End that one, or give this one another folder"
+            )
+        try:
+            self._db = self._opened()
+            with self._errors(), output_errors(self.path):
+                self._file = self.path.stat()
+                self.id = self._db.execute("SELECT value FROM facts WHERE name = 'id'").fetchone()[0]
+                self._count, self._bytes = self._db.execute(
+                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM messages"
+                ).fetchone()
+        except BaseException:
+            os.close(claim)
+            raise
+        self._claim = claim
+
+    def _is_in_place(self) -> bool:
+        """SQLite writes on into a file that is gone, without an error."""
+        try:
+            return self._claim >= 0 and samestat(self._file, self.path.stat())
+        except OSError:
+            return False
+
+    def _reopen(self) -> None:
+        """The folder was removed, or its disk unplugged: what can still be read goes into the file there is now."""
+        last, rest = 0, []
+        with suppress(sqlite3.Error):
+            last = self._last_sequence()
+            rest = self._db.execute("SELECT topic, body, created_ns FROM messages ORDER BY sequence").fetchall()
+        with suppress(sqlite3.Error):
+            self._db.close()
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
+        self._last = max(self._last, last)
+        try:
+            self._open()
+        except BaseException:
+            self._unsaved.extendleft(reversed(rest))
+            raise
+        with self._errors(), self._transaction():
+            # Who sends them asks for what follows the last that was taken.
+            if self._last_sequence() < self._last:
+                self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'messages'")
+                self._db.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", (self._last,))
+        if not self._count:
+            self._unsaved.extendleft(reversed(rest))
+
+    def _last_sequence(self) -> int:
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+        return 0 if row is None else int(row[0])
+
     def _save(self) -> None:
+        if not self._is_in_place():
+            self._reopen()
         rows = list(self._unsaved)
         with self._errors():
             self._db.execute("PRAGMA synchronous = FULL")
@@ -194,8 +248,7 @@ class Outbox:
     def _trim(self, count: int, size: int) -> tuple[int, int]:
         """Delete the oldest messages beyond the limits; how many, and their bytes."""
         limits = self.limits
-        oldest_ns = self._clock_ns() - round(limits.age_s * 1e9)
-        dropped, freed = self._remove("created_ns > ? AND created_ns < ?", _CLOCK_WAS_SET_NS, oldest_ns)
+        dropped, freed = self._drop_old()
         last = 0
         over, over_bytes = count - dropped - limits.count, size - freed - limits.size_bytes
         if over > 0 or over_bytes > 0:
@@ -206,6 +259,16 @@ class Outbox:
             more, more_freed = self._remove("sequence <= ?", last)
             dropped, freed = dropped + more, freed + more_freed
         return dropped, freed
+
+    def _drop_old(self) -> tuple[int, int]:
+        now_ns, age_ns = self._clock_ns(), self.limits.age_s * 1e9
+        # A hundred thousand messages are not looked through with every one that comes.
+        if self._looked_ns is not None and abs(now_ns - self._looked_ns) < age_ns / 100:
+            return 0, 0
+        self._looked_ns = now_ns
+        rows = self._db.execute("SELECT sequence, created_ns FROM messages ORDER BY sequence").fetchall()
+        count = count_too_old([created_ns for _, created_ns in rows], now_ns, age_ns)
+        return self._remove("sequence <= ?", rows[count - 1][0]) if count else (0, 0)
 
     def _remove(self, condition: str, *values: int) -> tuple[int, int]:
         count, size = self._db.execute(
@@ -226,20 +289,6 @@ class Outbox:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _claimed(self) -> int:
-        with output_errors(self.path):
-            handle = os.open(
-                self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise SinkError(
-                "is in use by another run", where=self.path, fix="End that one, or give this one another folder"
-            ) from error
-        return handle
-
     def _opened(self) -> sqlite3.Connection:
         try:
             return self._connected()
@@ -258,7 +307,10 @@ class Outbox:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
-            if db.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _SCHEMA_VERSION:
+                raise sqlite3.DatabaseError("of a newer edgevad")
+            if version < _SCHEMA_VERSION:
                 db.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:
                     db.execute(statement)

@@ -75,7 +75,7 @@ class OutboxSink(Sink):
     def start(self, run: RunInfo) -> None:
         outbox = Outbox(self._path, self._limits)
         if outbox.set_aside is not None:
-            detail = f"{self.name}: its queue was damaged and is now {outbox.set_aside}; a new one is begun"
+            detail = f"{self.name}: its queue could not be used and is now {outbox.set_aside}; a new one is begun"
             self._tell(Incident.once("storage", "damaged", detail))
         self.outbox, self._run = outbox, run
         self._thread.start()

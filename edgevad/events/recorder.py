@@ -17,11 +17,11 @@ from edgevad.events.clip import affordable, clip_suffix
 from edgevad.events.event import Event
 from edgevad.events.footage import ClosedClip, Footage
 from edgevad.events.incident import Incident
+from edgevad.events.media import media_name
 from edgevad.events.recorder_spec import RecorderSpec
 from edgevad.events.run_info import RunInfo
 from edgevad.events.shelf import Shelf
 from edgevad.events.sink import Sink
-from edgevad.events.store import MEDIA_NAME
 from edgevad.events.stored import StoredEvent
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Recorder(Sink):
         if now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             self._flush()
+            with self._noting():
+                self.shelf.prune_now_and_then()
             for row in [self._rows[name] for name in map(str, sorted(camera.missed)) if name in self._rows]:
                 self._film(camera, row)
         with self._noting():
@@ -208,8 +210,7 @@ class Recorder(Sink):
             self._put(replace(self._rows[row.id], clip=relative, clip_start_ns=clip.start_ns))
 
     def _name(self, row: StoredEvent, suffix: str) -> str:
-        day = time.strftime("%Y-%m-%d", time.gmtime(row.stored_ns / 1e9))
-        return f"{MEDIA_NAME}/{day}/{row.run.run_id}-{row.id}{suffix}"
+        return media_name(row.run.run_id, row.id, row.stored_ns, suffix)
 
     def _closed_clip(self, closed: ClosedClip | None) -> None:
         if closed is None:

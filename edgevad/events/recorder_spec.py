@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from edgevad.errors import OptionError
-from edgevad.events.retention import Retention
+from edgevad.events.retention import MediaRetention
 
 __all__ = ["RecorderSpec"]
 
@@ -35,7 +35,7 @@ class RecorderSpec:
     max_width_px: int = 960
     ring_bytes: int = 32_000_000
     floor_bytes: int = 500_000_000
-    retention: Retention = field(default_factory=Retention)
+    retention: MediaRetention = field(default_factory=MediaRetention)
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgevad._files import output_errors
 from edgevad.events.fragments import clip_length_ns
-from edgevad.events.store import MEDIA_NAME, EventFilter, EventStore
+from edgevad.events.media import media_of_runs
+from edgevad.events.store import EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
 
 __all__ = ["Recovered", "recover"]
@@ -21,7 +22,7 @@ class Recovered:
     Attributes:
         interrupted: numbers of the events and incidents that lasted when the program ended.
         clips: half-written clips that can be read and were kept; `unreadable` could not, and were removed.
-        orphans: files that no row names, removed.
+        orphans: files by the names of our own that no row names, removed.
     """
 
     interrupted: tuple[int, ...]
@@ -30,10 +31,11 @@ class Recovered:
     orphans: int
 
 
-def recover(store: EventStore) -> Recovered:
+def recover(store: EventStore, *, sweep: bool = True) -> Recovered:
     """Close the rows that were left open, save the clips that were cut off, let go of media that are missing.
 
-    Only for the one who records: nothing else may be writing.
+    Only for the one who records: nothing else may be writing. Without `sweep` no file goes that no row names: in the
+    middle of a run, rows may still be on their way.
 
     Raises:
         OutputError: the disk is full or refuses.
@@ -56,7 +58,7 @@ def recover(store: EventStore) -> Recovered:
         interrupted=tuple(row.number for row in rows if row.end_ns is None),
         clips=len(ends_ns) - len(unreadable),
         unreadable=len(unreadable),
-        orphans=_sweep(store.directory, {name for row in mended for name in row.media}),
+        orphans=_sweep(store.directory, {name for row in mended for name in row.media}) if sweep else 0,
     )
 
 
@@ -79,13 +81,11 @@ def _mended(row: StoredEvent, directory: Path, ends_ns: dict[str, int | None]) -
 def _sweep(directory: Path, named: set[str]) -> int:
     """Remove media that no row names, and folders that are empty then; return how many files."""
     removed = 0
-    media = directory / MEDIA_NAME
-    with output_errors(media):
-        for path in sorted(media.rglob("*"), reverse=True):  # what is in a folder before the folder
-            if path.is_dir():
-                with suppress(OSError):
-                    path.rmdir()
-            elif path.relative_to(directory).as_posix() not in named:
+    with output_errors(directory):
+        for path in list(media_of_runs(directory)):
+            if path.relative_to(directory).as_posix() not in named:
                 path.unlink()
                 removed += 1
+                with suppress(OSError):
+                    path.parent.rmdir()
     return removed

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from edgevad._files import atomic_file
 from edgevad.errors import OutputError, StoreError
+from edgevad.events.database import DamagedStoreError, RefusedRowError
 from edgevad.events.disk import DiskFloor, free_bytes
 from edgevad.events.incident import Incident
 from edgevad.events.recovery import Recovered, recover
-from edgevad.events.retention import Retention, prune
+from edgevad.events.retention import MediaRetention, prune
 from edgevad.events.store import EventStore, default_store_directory
 from edgevad.events.stored import StoredEvent
 
@@ -41,10 +42,14 @@ class Shelf:
     """
 
     def __init__(
-        self, directory: str | PathLike[str] | None = None, *, floor_bytes: int = 0, retention: Retention | None = None
+        self,
+        directory: str | PathLike[str] | None = None,
+        *,
+        floor_bytes: int = 0,
+        retention: MediaRetention | None = None,
     ) -> None:
         self.directory = default_store_directory() if directory is None else Path(directory)
-        self.retention = Retention() if retention is None else retention
+        self.retention = MediaRetention() if retention is None else retention
         self.floor = DiskFloor(self.directory, floor_bytes)
         self.store: EventStore | None = None
         self.recovered: Recovered | None = None
@@ -77,25 +82,32 @@ class Shelf:
 
         Raises:
             OutputError: the disk is full or refuses.
-            StoreError: the store is locked or damaged.
+            StoreError: the store is locked, or was damaged and cannot be set aside.
         """
-        store = self._open() if self.store is None else self.store
-        if self._waiting:
-            store.write(self._waiting.values())
-            self._waiting.clear()
+        store = self._in_place()
+        try:
+            self._write(store)
+        except DamagedStoreError:
+            self._let_go(store)
+            self._write(self._open())  # which sets it aside
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file, relative to the store's folder, in place.
 
         Raises:
             OutputError: there is no room for it above the floor.
+            StoreError: the store's folder was taken away, and it cannot be opened anew.
         """
+        if self.store is not None:
+            self._in_place()  # before there are pictures without a database
         self.floor.demand(len(content))
         with atomic_file(self.directory / name) as stream:
             stream.write(content)
 
     def demand_quota(self) -> None:
         """Raises OutputError where what must not be deleted leaves a new clip no room within the quota."""
+        if self._is_full and self.store is not None:
+            self._prune(self.store)  # somebody may have released or removed some
         if self._is_full:
             raise OutputError(
                 "events that are kept fill the whole quota",
@@ -119,10 +131,18 @@ class Shelf:
         finally:
             self.store.close()
 
+    def _in_place(self) -> EventStore:
+        """The store, opened anew where its folder was removed or its disk unplugged."""
+        if self.store is not None and not self.store.is_in_place():
+            self._let_go(self.store)
+            detail = f"{self.directory} was removed or replaced; what was in it is gone, and recording goes on"
+            self.notices.append(Incident.once("storage", "store gone", detail))
+        return self._open() if self.store is None else self.store
+
     def _open(self) -> EventStore:
         store = EventStore.open_to_record(self.directory)
         try:
-            self.recovered = recover(store)
+            self.recovered = recover(store, sweep=self.recovered is None)
             self._prune(store)
         except BaseException:
             store.close()
@@ -132,6 +152,30 @@ class Shelf:
             self.notices.append(Incident.once("storage", "set aside", detail))
         self.store = store
         return store
+
+    def _write(self, store: EventStore) -> None:
+        if not self._waiting:
+            return
+        try:
+            store.write(self._waiting.values())
+        except RefusedRowError:
+            self._write_singly(store)
+        self._waiting.clear()
+
+    def _write_singly(self, store: EventStore) -> None:
+        """One row that can never be written must not hold up all others."""
+        for key, row in list(self._waiting.items()):
+            try:
+                store.write([row])
+            except RefusedRowError as error:
+                detail = f"{row.kind} {row.run.run_id}/{row.id} is lost: {error.what}"
+                self.notices.append(Incident.once("storage", "row refused", detail))
+            del self._waiting[key]
+
+    def _let_go(self, store: EventStore) -> None:
+        self.store = None
+        with suppress(StoreError, OutputError):
+            store.close()
 
     def _prune(self, store: EventStore) -> None:
         self._is_full = self.retention.is_beyond(prune(store, self.retention).left_bytes)

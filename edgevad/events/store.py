@@ -8,28 +8,37 @@ set-aside-…/         a store that could not be used, whole, where a new one wa
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from os import PathLike
+from os.path import samestat
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from edgevad._files import output_errors, writable_directory
+from edgevad._files import output_errors, sync_directory, try_lock, writable_directory
+from edgevad._sqlite import storable
 from edgevad.bundle.home import home_directory
 from edgevad.errors import StoreError
-from edgevad.events.database import DATABASE_NAME, DamagedStoreError, open_database, store_errors, transaction
+from edgevad.events.database import (
+    DATABASE_NAME,
+    DamagedStoreError,
+    open_database,
+    row_errors,
+    store_errors,
+    transaction,
+)
+from edgevad.events.event_filter import EventFilter
+from edgevad.events.media import MEDIA_NAME, is_media, media_of_runs
 from edgevad.events.run_info import RunInfo
 from edgevad.events.stored import StoredEvent
 
-__all__ = ["MEDIA_NAME", "EventFilter", "EventStore", "default_store_directory"]
+__all__ = ["EventFilter", "EventStore", "default_store_directory"]
 
-MEDIA_NAME = "media"
 LOCK_NAME = "writer.lock"
 
 _COLUMNS = tuple(field.name for field in fields(StoredEvent) if field.name not in ("run", "number"))
@@ -57,54 +66,6 @@ def default_store_directory() -> Path:
     return home_directory() / "events"
 
 
-@dataclass(frozen=True)
-class EventFilter:
-    """Which rows are meant; None leaves a condition out, and all that are given must hold.
-
-    Attributes:
-        since_ns, until_ns: `stored_ns` from, and before; Unix time.
-        camera, kind, run_id: exactly these.
-        numbers: any of these.
-        lasting: only those that are not over.
-        with_media: only those that have a clip or pictures.
-        last: of what is left only the latest so many.
-    """
-
-    since_ns: int | None = None
-    until_ns: int | None = None
-    camera: str | None = None
-    kind: str | None = None
-    run_id: str | None = None
-    numbers: tuple[int, ...] | None = None
-    lasting: bool = False
-    with_media: bool = False
-    last: int | None = None
-
-    def to_sql(self) -> tuple[str, list[Any]]:
-        """Conditions, order and limit of a query, newest first, and its values."""
-        named = {
-            "events.stored_ns >= ?": self.since_ns,
-            "events.stored_ns < ?": self.until_ns,
-            "events.camera = ?": self.camera,
-            "events.kind = ?": self.kind,
-            "events.run_id = ?": self.run_id,
-        }
-        given = {text: value for text, value in named.items() if value is not None}
-        conditions, values = list(given), list(given.values())
-        if self.lasting:
-            conditions.append("events.end_ns IS NULL")
-        if self.with_media:
-            conditions.append("(events.clip IS NOT NULL OR events.thumbnail IS NOT NULL OR events.heatmap IS NOT NULL)")
-        if self.numbers is not None:
-            # As one value: SQLite takes no more than a thousand.
-            conditions.append("events.number IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(self.numbers))
-        text = (" WHERE " + " AND ".join(conditions) if conditions else "") + " ORDER BY events.number DESC"
-        if self.last is not None:
-            text, values = text + " LIMIT ?", [*values, self.last]
-        return text, values
-
-
 class EventStore:
     """Open with `EventStore.open`; a context manager. One process writes, as many as like read at the same time.
 
@@ -120,7 +81,19 @@ class EventStore:
         self.set_aside: Path | None = None
         self.set_aside_why = ""
         self._connection = connection
-        self._lock: IO[bytes] | None = None
+        self._lock: int | None = None
+        with output_errors(self.path):
+            self._opened = self.path.stat()
+
+    def is_in_place(self) -> bool:
+        """Whether the open file is still the one of that name: folders get removed, and disks are unplugged.
+
+        SQLite writes on into a file that is gone, without an error.
+        """
+        try:
+            return samestat(self._opened, self.path.stat())
+        except OSError:
+            return False
 
     @classmethod
     def open(
@@ -130,24 +103,29 @@ class EventStore:
 
         Args:
             create: make one where there is none, and look through one that there is for damage.
-            mend: where it cannot be used (broken, another program's, a newer edgevad's), move it aside with its media,
-                nothing deleted, and start a new one: a device must go on recording. Only with `create`, by who holds
-                the writer's lock.
+            mend: where it cannot be used (broken, another program's, a newer edgevad's), or its database is gone, move
+                it aside with its media, nothing deleted, and start a new one: a device must go on recording. Only with
+                `create`, by who holds the writer's lock.
 
         Raises:
             StoreError: there is none, or it cannot be used.
             OutputError: it cannot be created.
         """
         folder = default_store_directory() if directory is None else Path(directory)
+        aside, why = None, ""
+        if mend and create and _has_lost_its_database(folder):
+            # Before there is a new one: nobody could tell then that these are not that one's leavings.
+            aside, why = _set_aside(folder), f"{folder / DATABASE_NAME}: is gone or empty, and there are clips of it"
         try:
-            return cls(folder, open_database(folder / DATABASE_NAME, create=create))
+            connection = open_database(folder / DATABASE_NAME, create=create)
         except DamagedStoreError as error:
             if not (mend and create):
                 raise
-            aside = _set_aside(folder)
-            store = cls(folder, open_database(folder / DATABASE_NAME, create=True))
-            store.set_aside, store.set_aside_why = aside, str(error)
-            return store
+            aside, why = _set_aside(folder), str(error)
+            connection = open_database(folder / DATABASE_NAME, create=True)
+        store = cls(folder, connection)
+        store.set_aside, store.set_aside_why = aside, why
+        return store
 
     @classmethod
     def open_to_record(cls, directory: str | PathLike[str] | None = None) -> EventStore:
@@ -158,11 +136,13 @@ class EventStore:
             OutputError: it cannot be written.
         """
         folder = writable_directory(default_store_directory() if directory is None else Path(directory))
-        lock = _locked(folder)
+        lock = try_lock(folder / LOCK_NAME)
+        if lock is None:
+            raise StoreError("another edgevad records into this store", where=folder, fix="Name another folder")
         try:
             store = cls.open(folder, create=True, mend=True)
         except BaseException:
-            lock.close()
+            os.close(lock)
             raise
         store._lock = lock
         return store
@@ -174,17 +154,18 @@ class EventStore:
 
         Raises:
             OutputError: the disk is full or refuses.
-            StoreError: the store is locked or damaged.
+            StoreError: the store is locked or damaged; `RefusedRowError` where a row holds what cannot be stored.
         """
         found = list(rows)
         runs = {row.run.run_id: row.run for row in found}
-        with transaction(self._connection, self.path):
+        with transaction(self._connection, self.path), row_errors(self.path):
             self._connection.executemany(_INSERT_RUN, map(_run_values, runs.values()))
             for row in found:
-                changing = [getattr(row, name) for name in _CHANGING]
-                if not self._connection.execute(_UPDATE, [*changing, row.run.run_id, row.id]).rowcount:
-                    every = [getattr(row, name) for name in _COLUMNS]
-                    self._connection.execute(_INSERT, [row.run.run_id, *every])
+                values = {name: storable(getattr(row, name)) for name in _COLUMNS}
+                run_id = storable(row.run.run_id)
+                changing = [values[name] for name in _CHANGING]
+                if not self._connection.execute(_UPDATE, [*changing, run_id, values["id"]]).rowcount:
+                    self._connection.execute(_INSERT, [run_id, *values.values()])
 
     def events(self, chosen: EventFilter | None = None) -> list[StoredEvent]:
         """The rows that `chosen` means, all without it, in the order in which they began.
@@ -195,7 +176,9 @@ class EventStore:
         text, values = (chosen or EventFilter()).to_sql()
         with store_errors(self.path):
             runs: dict[str, RunInfo] = {}
-            return [_event_from(row, runs) for row in self._connection.execute(_SELECT + text, values)][::-1]
+            return [_event_from(self.directory, row, runs) for row in self._connection.execute(_SELECT + text, values)][
+                ::-1
+            ]
 
     def event(self, number: int) -> StoredEvent:
         """Raises StoreError where there is no such row."""
@@ -212,13 +195,14 @@ class EventStore:
         """
         if name.isascii() and name.isdigit():
             return self.event(int(name[:18]))
+        name = storable(name)
         run_id, _, event_id = name.partition("/")
         with store_errors(self.path):
             query = _SELECT + " WHERE events.run_id = ? AND events.id = ?"
             row = self._connection.execute(query, (run_id, event_id)).fetchone()
         if row is None:
             raise StoreError(f"there is no event {name}", where=self.directory, fix="See edgevad events list")
-        return _event_from(row, {})
+        return _event_from(self.directory, row, {})
 
     def keep(self, numbers: Sequence[int], *, kept: bool = True) -> None:
         """Never delete these rows and their media; `kept` False takes that back.
@@ -240,26 +224,33 @@ class EventStore:
                 f"UPDATE events SET {nothing} WHERE number = ?", ((number,) for number in numbers)
             )
 
-    def delete_rows(self, before_ns: int) -> int:
-        """Delete rows stored before then that are over, have no media and are not kept, and runs without rows."""
+    def moments(self) -> list[tuple[int, int]]:
+        """Number and `stored_ns` of every row, in the order in which they were stored."""
+        with store_errors(self.path):
+            return [
+                tuple(row) for row in self._connection.execute("SELECT number, stored_ns FROM events ORDER BY number")
+            ]
+
+    def delete_rows(self, last: int) -> int:
+        """Delete rows up to this number that are over, have no media and are not kept, and runs without rows."""
         with transaction(self._connection, self.path):
             deleted = self._connection.execute(
-                "DELETE FROM events WHERE stored_ns < ? AND kept = 0 AND end_ns IS NOT NULL "
+                "DELETE FROM events WHERE number <= ? AND kept = 0 AND end_ns IS NOT NULL "
                 "AND clip IS NULL AND thumbnail IS NULL AND heatmap IS NULL",
-                (before_ns,),
+                (last,),
             ).rowcount
-            self._connection.execute(
-                "DELETE FROM runs WHERE started_ns < ? AND run_id NOT IN (SELECT run_id FROM events)", (before_ns,)
-            )
+            self._connection.execute("DELETE FROM runs WHERE run_id NOT IN (SELECT run_id FROM events)")
         return deleted
 
     def close(self) -> None:
         """May be called twice."""
-        with store_errors(self.path):
-            self._connection.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        try:
+            with store_errors(self.path):
+                self._connection.close()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def __enter__(self) -> EventStore:
         return self
@@ -271,10 +262,10 @@ class EventStore:
 
 
 def _run_values(run: RunInfo) -> list[Any]:
-    return [json.dumps(run.sources) if name == "sources" else getattr(run, name) for name in _RUN_COLUMNS]
+    return [json.dumps(run.sources) if name == "sources" else storable(getattr(run, name)) for name in _RUN_COLUMNS]
 
 
-def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
+def _event_from(directory: Path, row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
     """`runs` are those that are made already: a run has thousands of events."""
     run = runs.get(row["run_run_id"])
     if run is None:
@@ -283,20 +274,20 @@ def _event_from(row: sqlite3.Row, runs: dict[str, RunInfo]) -> StoredEvent:
         run = runs[row["run_run_id"]] = RunInfo(**facts)
     values = {name: row[name] for name in _COLUMNS}
     values.update(interrupted=bool(values["interrupted"]), kept=bool(values["kept"]))
+    for name in ("clip", "thumbnail", "heatmap"):
+        if values[name] is not None and not is_media(directory, values[name]):
+            values[name] = None
     return StoredEvent(run=run, number=row["number"], **values)
 
 
-def _locked(folder: Path) -> IO[bytes]:
-    """The writer's lock, which the system takes back when this process ends, however it ends."""
-    path = folder / LOCK_NAME
+def _has_lost_its_database(folder: Path) -> bool:
+    """As after a loss of power, when a file system comes back with a file of no length."""
+    path = folder / DATABASE_NAME
     with output_errors(path):
-        lock = path.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise StoreError("another edgevad records into this store", where=folder, fix="Name another folder") from error
-    return lock
+        if path.exists() and path.stat().st_size:
+            return False
+        log = path.with_name(f"{DATABASE_NAME}-wal")  # all of a young store may lie there
+        return not (log.exists() and log.stat().st_size) and next(media_of_runs(folder), None) is not None
 
 
 def _set_aside(folder: Path) -> Path:
@@ -308,4 +299,6 @@ def _set_aside(folder: Path) -> Path:
         for part in (MEDIA_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm", DATABASE_NAME):
             if (folder / part).exists():
                 os.replace(folder / part, aside / part)  # noqa: PTH105 - a folder, too
+        sync_directory(aside)
+        sync_directory(folder)
     return aside

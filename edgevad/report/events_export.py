@@ -33,12 +33,14 @@ def export_events(directory: Path, rows: Sequence[StoredEvent], out: Path) -> li
     Files are called by the events' numbers; a clip that several share is copied once.
 
     Raises:
-        OptionError: `out` holds something.
+        OptionError: `out` holds something, or lies within the store.
         OutputError: it cannot be written.
     """
     with output_errors(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise OptionError("there is something in it already", where=out, fix="Choose a new folder")
+        if out.resolve().is_relative_to(directory.resolve()):
+            raise OptionError("it lies within the store", where=out, fix="Choose a folder elsewhere")
     with atomic_directory(out) as folder:
         names: dict[str, str] = {}
         values = [_copied(directory, row, folder, names) for row in rows]

@@ -16,7 +16,7 @@ _DECADE_DAYS = 3653
 
 @dataclass(frozen=True)
 class EventsConfig(Section):
-    """[events], for `RecorderSpec` and its `Retention`"""
+    """[events], for `RecorderSpec` and its `MediaRetention`"""
 
     dir: Path | None = option("Folder; without it events/ in $EDGEVAD_HOME.", None, example="/data/events")
     pre_roll_s: float = option("Of the clip, before the event.", 5.0, low=0, high=60)
@@ -41,7 +41,7 @@ class EventsConfig(Section):
 
 @dataclass(frozen=True)
 class DrivesConfig(Section):
-    """[drives], for `LogPolicy` and `edgevad.drives.policy.Retention`"""
+    """[drives], for `LogPolicy` and `LegRetention`"""
 
     dir: Path | None = option("Folder; without it drives/ in $EDGEVAD_HOME.", None, example="/data/drives")
     image_fps_hz: float = option(
@@ -77,7 +77,7 @@ class DrivesConfig(Section):
     floor_bytes: int = option("So much of the disk stays free.", 1_000_000_000, low=0, high=_TERABYTE)
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
-        from edgevad.drives.policy import LogPolicy, Retention
+        from edgevad.drives.policy import LegRetention, LogPolicy
 
         yield from self.refusals(LogPolicy)
-        yield from self.refusals(Retention)
+        yield from self.refusals(LegRetention)

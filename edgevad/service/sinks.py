@@ -144,18 +144,18 @@ def recorder(config: EventsConfig) -> Sink:
     """Raises what `Recorder` does."""
     from edgevad.events.recorder import Recorder
     from edgevad.events.recorder_spec import RecorderSpec
-    from edgevad.events.retention import Retention
+    from edgevad.events.retention import MediaRetention
 
-    return Recorder(config.dir, config.build(RecorderSpec, retention=config.build(Retention)))
+    return Recorder(config.dir, config.build(RecorderSpec, retention=config.build(MediaRetention)))
 
 
 def drive_log(config: DrivesConfig) -> Sink:
     """Raises what `DriveLog` does."""
     from edgevad.drives.log import DriveLog
-    from edgevad.drives.policy import LogPolicy, Retention
+    from edgevad.drives.policy import LegRetention, LogPolicy
 
     directory = home_directory() / "drives" if config.dir is None else config.dir
-    return DriveLog(directory, config.build(LogPolicy), config.build(Retention))
+    return DriveLog(directory, config.build(LogPolicy), config.build(LegRetention))
 
 
 def _mqtt(config: MqttConfig) -> Sink:

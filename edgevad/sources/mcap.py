@@ -166,7 +166,7 @@ class McapSource(Source):
             with file.path.open("rb") as stream:
                 for _, channel, message in _reader(stream).iter_messages(topics=camera.topics):
                     if channel.id in camera.details:
-                        details = (message.log_time, json.loads(message.data))
+                        details = (message.log_time, _checked(json.loads(message.data)))
                     elif (encoding := camera.images.get(channel.id)) is not None:
                         known = details[1] if details is not None and details[0] == message.log_time else None
                         yield _Entry(message.log_time, message.data, encoding, known)
@@ -199,6 +199,14 @@ def _index(path: Path) -> _File:
         camera.topics.add(channel.topic)
     with_images = {name: camera for name, camera in cameras.items() if camera.count}
     return _File(path, summary.statistics.message_start_time, with_images)
+
+
+def _checked(details: Any) -> dict[str, Any]:
+    """Raises ValueError where an edgevad.Frame is not what we write."""
+    values = [details.get(name) for name in ("timestamp_ns", "stretch")] if isinstance(details, dict) else [None]
+    if not all(isinstance(value, int) and abs(value) < 2**63 for value in values):
+        raise ValueError("edgevad.Frame without its times")
+    return dict(details)
 
 
 def _reader(stream: Any) -> Any:

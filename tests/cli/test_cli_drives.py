@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pytest
 from logged import write_drive
 
 from edgevad.cli import main
+from edgevad.drives.catalogue import Catalogue
+from edgevad.drives.layout import leg_name
 from edgevad.drives.lock import FolderLock
 from edgevad.drives.policy import LogPolicy
 
 Run = Callable[..., tuple[int, str, str]]
+DAY_NS = 86_400 * 10**9
 SMALL_LEGS = LogPolicy(image_fps_hz=None, leg_bytes=100_000, flush_s=0)
 
 
@@ -136,6 +140,18 @@ def test_prune_and_mark(run: Run, drives: Path) -> None:
     assert json.loads(good(run("list", "--json")))["drives"] == []
 
 
+def test_prune_goes_by_the_limits_that_are_named_and_no_others(run: Run, drives: Path) -> None:
+    with Catalogue(drives.parent) as catalogue:
+        leg = catalogue.legs()[0]
+        for number, days in ((1, 36), (2, 24), (3, 12)):
+            closed_ns = time.time_ns() - days * DAY_NS
+            catalogue._do("UPDATE legs SET closed_ns = ? WHERE number >= ?", [closed_ns, number])
+        catalogue._do("DELETE FROM events", [])
+    assert "0 legs removed" in good(run("prune", "--max-gb", 1000))
+    assert "1 legs removed" in good(run("prune", "--max-age-days", 30.5))
+    assert not (drives / leg_name(leg.number)).exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -143,16 +159,30 @@ def test_prune_and_mark(run: Run, drives: Path) -> None:
         (("verify", "nope"), "there is no drive 'nope'"),
         (("mark", "nope", "--keep"), "there is no drive 'nope'"),
         (("mark", "nope"), "no mark is named"),
+        (("prune",), "no limit is named; expected --max-gb"),
+        (("prune", "--max-gb", "inf"), "--max-gb inf"),
+        (("prune", "--max-gb", "nan"), "--max-gb nan"),
+        (("prune", "--floor-gb", "inf"), "--floor-gb inf"),
+        (("prune", "--max-gb", "1", "--margin", "1e300"), "margin around events in s: 1e+300"),
     ],
 )
 def test_bad_words_are_one_line(run: Run, drives: Path, words: tuple[str, ...], message: str) -> None:
     refused(run(*words), message)
     refused(run("mark", f"{drives.name}/99", "--keep"), "the drive has no leg 99")
+    for number in ("\u00b2", "9" * 30, "9" * 5000):
+        refused(run("mark", f"{drives.name}/{number}", "--keep"), "is no leg's number")
     refused(run("mark", f"{drives.name}/x", "--keep"), "'x' is no leg's number")
 
 
 def test_where_there_are_no_drives_is_one_line(run: Run, tmp_path: Path) -> None:
-    for words in (("list",), ("show", "a"), ("verify",), ("recover",), ("prune",), ("mark", "a", "--keep")):
+    for words in (
+        ("list",),
+        ("show", "a"),
+        ("verify",),
+        ("recover",),
+        ("prune", "--max-gb", 1),
+        ("mark", "a", "--keep"),
+    ):
         refused(run(*words, "--dir", tmp_path / "nowhere"), "there are no drives")
     assert not (tmp_path / "nowhere").exists()
 

@@ -160,6 +160,26 @@ def test_export_is_a_folder_that_stands_by_itself(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (("--last", str(10**22)), 3),
+        (("--since", "999999999w"), 3),
+        (("--until", "9999-12-31"), 3),
+        (("--camera", "\udcff"), 0),
+        (("--run", "\udcff"), 0),
+    ],
+)
+def test_values_beyond_what_the_store_can_say(
+    home: Path, arguments: tuple[str, ...], count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(as_json(capsys, "list", *arguments)["events"]) == count
+
+
+def test_pruning_by_an_age_of_aeons_deletes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_json(capsys, "prune", "--max-age-days", "1e300")["files"] == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("list", "--dir", "/nowhere"), "there is no event store"),
@@ -170,6 +190,11 @@ def test_export_is_a_folder_that_stands_by_itself(
         (("export", "99", "--out", "/tmp/never-written"), "there is no event 99"),
         (("prune",), "no quota is named; expected --max-gb"),
         (("prune", "--max-age-days", "0"), "max_age_days of 0"),
+        (("prune", "--max-gb", "nan"), "--max-gb nan"),
+        (("prune", "--max-gb", "inf"), "--max-gb inf"),
+        (("prune", "--max-gb", "1e300"), "--max-gb 1e+300"),
+        (("show", "\udcff"), "there is no event"),
+        (("show", "1/\udcff"), "there is no event"),
     ],
 )
 def test_bad_input_is_one_line(

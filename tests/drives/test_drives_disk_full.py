@@ -15,7 +15,7 @@ from edgevad.drives import log as log_module
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import verify
 from edgevad.drives.log import DriveLog
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import OutputError
 from edgevad.events import Dispatcher, Incident
 from edgevad.events.dispatch import Limits
@@ -64,7 +64,7 @@ def test_on_a_full_disk_the_log_rests_and_goes_on_when_there_is_space(
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2_000_000))
     root = small_disk / "drives"
-    log = DriveLog(root, POLICY, Retention(floor_bytes=floor_bytes, event_margin_s=10**6))
+    log = DriveLog(root, POLICY, LegRetention(floor_bytes=floor_bytes, event_margin_s=10**6))
     log.start(run_info())
     assert frames(log, 0, 2) == []
     log.event_began(event(0, 0))  # with its wide margin: none of what is there may go
@@ -89,9 +89,44 @@ def test_on_a_full_disk_the_log_rests_and_goes_on_when_there_is_space(
     assert sorted(set(segments)) == [0, 1]  # what came after the rest is no continuation
 
 
+# Of a disk that is really full the catalogue takes nothing either.
+@pytest.mark.parametrize("floor_bytes", [500_000, 0])
+def test_the_legs_before_an_event_are_evidence_though_the_log_rests_all_through_it(
+    small_disk: Path, floor_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_500_000))
+    root = small_disk / "drives"
+    log = DriveLog(root, POLICY, LegRetention(floor_bytes=floor_bytes, event_margin_s=10**6))
+    log.start(run_info())
+    refused = frames(log, 0, 100)
+    if not floor_bytes:
+        ballast.write_bytes(b"")
+        while True:  # to the last byte
+            try:
+                with ballast.open("ab", buffering=0) as stream:
+                    stream.write(bytes(4096))
+            except OSError:
+                break
+        refused = frames(log, 100, 5)
+    assert refused
+    for tell in (log.event_began, log.event):
+        with pytest.raises(OutputError):
+            tell(event(refused[0] - 2, refused[0] - 1))
+    ballast.unlink()
+    assert frames(log, 105, 5) == []
+    log.close()
+    with Catalogue(root) as catalogue:
+        (found,) = catalogue.events(catalogue.drives()[0].name)
+        assert (found.id, found.end_ns) == (1, START_NS + (refused[0] - 1) * 10**8)
+        assert any(leg.events for leg in catalogue.legs(margin_ns=10**10))
+
+
 def test_a_full_disk_takes_ordinary_legs_first(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
-    log = DriveLog(small_disk / "drives", POLICY, Retention(floor_bytes=1_000_000, event_margin_s=0))
+    log = DriveLog(small_disk / "drives", POLICY, LegRetention(floor_bytes=1_000_000, event_margin_s=0))
     log.start(run_info())
     assert frames(log, 0, 200) == []
     log.close()
@@ -106,7 +141,7 @@ def test_a_full_disk_is_one_incident_that_ends(small_disk: Path, monkeypatch: py
     monkeypatch.setattr("edgevad.events.disk.LOOK_EVERY_S", 0.0)
     (small_disk / "ballast").write_bytes(bytes(3_000_000))
     told: list[Incident] = []
-    log = DriveLog(small_disk / "drives", POLICY, Retention(floor_bytes=300_000, event_margin_s=10**6))
+    log = DriveLog(small_disk / "drives", POLICY, LegRetention(floor_bytes=300_000, event_margin_s=10**6))
     with Dispatcher([log], lossless=False, report=told.append, limits=Limits(settle_s=0.2)) as dispatcher:
         dispatcher.start(run_info())
         index = 0

@@ -23,7 +23,7 @@ from edgevad.drives.camera import CameraLog
 from edgevad.drives.folder import open_drives, verify
 from edgevad.drives.log import DriveLog
 from edgevad.drives.messages import SCHEMAS
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.drives.reading import check_leg
 from edgevad.errors import MissingExtraError, OptionError, OutputError, StoreError
 from edgevad.events import Incident
@@ -281,7 +281,7 @@ def test_a_missing_extra_is_said_on_construction(tmp_path: Path, monkeypatch: py
 
 def test_limits_that_hold_no_drive_are_refused_before_anything_is_removed(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="50 MB hold not even two legs of 64 MB"):
-        DriveLog(tmp_path / "drives", None, Retention(max_bytes=50_000_000))
+        DriveLog(tmp_path / "drives", None, LegRetention(max_bytes=50_000_000))
     assert not (tmp_path / "drives").exists()
 
 

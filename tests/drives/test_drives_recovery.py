@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logged import NO_FLOOR, START_NS, event, result, run_info, write_drive
+from mcap.writer import Writer
 
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import mark, open_drives, verify
@@ -269,3 +271,83 @@ def test_a_catalogue_that_may_not_be_written_can_be_read(
         with pytest.raises(OutputError, match="cannot be written"):
             catalogue.remove_drive("x")
     log.close()
+
+
+def written_by_somebody(path: Path, started_ns: str, event: object) -> None:
+    """A leg that is whole, with what somebody likes in it."""
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        writer.add_metadata("edgevad", {"started_ns": started_ns, "run_id": "x"})
+        schema = writer.register_schema("edgevad.Event", "jsonschema", b"{}")
+        writer.add_message(writer.register_channel("/events", "json", schema), 5, json.dumps(event).encode(), 5)
+        writer.finish()
+
+
+GOOD = {
+    "id": 1,
+    "source_id": "c",
+    "cause": "x",
+    "peak_score": 1,
+    "logged_start_ns": 1,
+    "logged_end_ns": 2,
+    "is_over": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("started_ns", "event", "events"),
+    [
+        ("1", GOOD, 1),
+        ("\u00b2", GOOD, 1),
+        ("9" * 30, GOOD, 1),
+        ("9" * 19, GOOD, 1),
+        ("1", {**GOOD, "id": 2**70}, 0),
+        ("1", {**GOOD, "peak_score": float("nan")}, 0),
+        ("1", {**GOOD, "logged_end_ns": None}, 0),
+        ("1", {**GOOD, "source_id": "\ud800"}, 1),
+        ("1", [1], 0),
+    ],
+)
+def test_no_leg_of_somebody_else_keeps_a_run_from_starting(
+    tmp_path: Path, started_ns: str, event: object, events: int
+) -> None:
+    written_by_somebody(tmp_path / "d" / "000001.mcap", started_ns, event)
+    with DriveLog(tmp_path, EAGER, NO_FLOOR) as log:
+        log.start(run_info())
+        log.push(result(0))
+    with Catalogue(tmp_path) as catalogue:
+        assert {leg.drive: leg.state for leg in catalogue.legs()}["d"] == "closed"
+        assert len(catalogue.events("d")) == events
+
+
+def test_legs_that_come_and_go_while_verify_reads_are_not_unknown_or_missing(tmp_path: Path) -> None:
+    folder = write_drive(tmp_path, 30, policy=LogPolicy(image_fps_hz=None, leg_bytes=100_000, flush_s=0))
+    contents = facts_of(folder / "000001.mcap")
+    shutil.copy(folder / "000001.mcap", folder / "000008.mcap.part")
+
+    def meanwhile(done: int) -> None:
+        if done == 1:
+            (folder / "000008.mcap.part").rename(folder / "000008.mcap")
+            shutil.copy(folder / "000001.mcap", folder / "000009.mcap")
+            for number in (8, 9):
+                catalogue.close_leg(folder.name, number, contents.facts, "closed")
+            catalogue.remove_leg(folder.name, 3)
+
+    with open_drives(tmp_path) as catalogue:
+        catalogue.close_leg(folder.name, 2, contents.facts, "closed")  # there is no such file: it stays so
+        catalogue.close_leg(folder.name, 3, contents.facts, "closed")
+        verdicts = verify(tmp_path, catalogue, on_leg=meanwhile)
+    assert {one.number: one.verdict for one in verdicts} == {1: "whole", 2: "missing"}
+
+
+def test_a_catalogue_without_its_tables_is_made_anew(tmp_path: Path) -> None:
+    write_drive(tmp_path, 30)
+    with Catalogue(tmp_path) as catalogue:
+        catalogue._do("DROP TABLE legs", [])
+    catalogue, rebuilt = open_catalogue(tmp_path)
+    with catalogue:
+        recover(tmp_path, catalogue)
+        assert rebuilt
+        assert len(catalogue.legs()) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.folder import mark
 from edgevad.drives.layout import leg_name
 from edgevad.drives.leg import LegFacts
-from edgevad.drives.policy import Retention
+from edgevad.drives.policy import LegRetention
 from edgevad.drives.retention import prune
 from edgevad.drives.rows import EventRow
 from edgevad.errors import OptionError
 
 SIZE = 1000
 LEG_NS = 60 * 10**9
+DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture
@@ -48,8 +50,8 @@ def left(catalogue: Catalogue) -> list[int]:
     return numbers
 
 
-def limits(**changes: float | None) -> Retention:
-    return Retention(**{"floor_bytes": 0, **changes})  # type: ignore[arg-type]
+def limits(**changes: float | None) -> LegRetention:
+    return LegRetention(**{"floor_bytes": 0, **changes})  # type: ignore[arg-type]
 
 
 def test_nothing_goes_while_the_limits_hold(shelf: Catalogue) -> None:
@@ -107,6 +109,72 @@ def test_a_leg_just_closed_may_yet_lie_before_an_event(shelf: Catalogue) -> None
     shelf.close_leg("old", 10, facts, "closed")
     prune(shelf.path.parent, shelf, limits(max_bytes=0))
     assert left(shelf) == [5, 10, 11]
+
+
+@pytest.fixture
+def clocks(tmp_path: Path) -> Callable[..., Catalogue]:
+    """Legs of 1000 bytes in one drive, closed one after the other at these times."""
+
+    def made(*closed_ns: int) -> Catalogue:
+        catalogue = Catalogue(tmp_path)
+        catalogue.add_drive("old", closed_ns[0], {})
+        (tmp_path / "old").mkdir()
+        for number, at_ns in enumerate(closed_ns, 1):
+            (tmp_path / "old" / leg_name(number)).write_bytes(bytes(SIZE))
+            facts = LegFacts(at_ns - LEG_NS, at_ns, SIZE, 1, 1, ("front",), "")
+            catalogue.close_leg("old", number, facts, "closed", at_ns)
+        return catalogue
+
+    return made
+
+
+@pytest.mark.parametrize("years", [60, 3, 1])
+def test_a_clock_that_is_set_makes_nothing_old(clocks: Callable[..., Catalogue], years: int) -> None:
+    wrong_ns = max(time.time_ns() - years * 365 * DAY_NS, 3600 * 10**9)
+    catalogue = clocks(wrong_ns, wrong_ns + LEG_NS)
+    assert prune(catalogue.path.parent, catalogue, limits()) == []
+
+
+def test_a_clock_that_leaps_ahead_deletes_nothing(
+    clocks: Callable[..., Catalogue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = time.time_ns()
+    catalogue = clocks(now_ns - 2 * DAY_NS, now_ns - DAY_NS)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + 7168 * DAY_NS)
+    assert prune(catalogue.path.parent, catalogue, limits()) == []
+
+
+def test_for_room_the_first_logged_goes_first_whatever_the_clock_said(clocks: Callable[..., Catalogue]) -> None:
+    now_ns = time.time_ns()
+    catalogue = clocks(now_ns - DAY_NS, 3600 * 10**9, now_ns + 3000 * DAY_NS, now_ns - DAY_NS)
+    assert [one.leg.number for one in prune(catalogue.path.parent, catalogue, limits(max_bytes=2 * SIZE))] == [1, 2]
+    catalogue.add_drive("a later one of 1970", 60, {})
+    facts = LegFacts(60, 61, SIZE, 1, 1, ("front",), "")
+    catalogue.close_leg("a later one of 1970", 1, facts, "closed", 61)
+    assert [one.leg.number for one in prune(catalogue.path.parent, catalogue, limits(max_bytes=2 * SIZE))] == [3]
+
+
+def test_an_event_that_ends_before_it_began_is_near_where_it_began(shelf: Catalogue) -> None:
+    shelf.put_event(EventRow("old", 2, "front", "detail", 3.0, START_NS + 8 * LEG_NS + LEG_NS // 2, 3600 * 10**9))
+    prune(shelf.path.parent, shelf, limits(max_bytes=0))
+    assert left(shelf) == [5, 8, 11]
+
+
+def test_what_was_closed_in_the_future_falls_under_the_limits_too(clocks: Callable[..., Catalogue]) -> None:
+    catalogue = clocks(*(time.time_ns() + 3000 * DAY_NS + k * LEG_NS for k in range(5)))
+    assert len(prune(catalogue.path.parent, catalogue, limits(max_bytes=2 * SIZE))) == 3
+
+
+def test_a_leg_just_closed_stays_though_the_clock_is_set_meanwhile(
+    shelf: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.close_leg("old", 10, LegFacts(START_NS, START_NS + 1, SIZE, 1, 1, ("front",), ""), "closed")
+    for leap_ns in (-3000 * DAY_NS, 3000 * DAY_NS):
+        now_ns = time.time_ns() + leap_ns
+        monkeypatch.setattr(time, "time_ns", lambda now_ns=now_ns: now_ns)
+        prune(shelf.path.parent, shelf, limits(max_bytes=0))
+        monkeypatch.undo()
+        assert left(shelf) == [5, 10, 11]
 
 
 def test_for_the_floor_ordinary_legs_go_and_no_others(shelf: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

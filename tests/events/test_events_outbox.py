@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,15 +55,43 @@ def test_beyond_a_limit_the_oldest_are_dropped_and_counted(limits: OutboxLimits,
     outbox.close()
 
 
-def test_old_messages_go_but_not_those_of_a_clock_that_was_not_set(tmp_path: Path) -> None:
-    now_ns = [20 * DAY_NS]  # January 1970
+# 1970; the date of the system's build; the time at which it was last switched off.
+@pytest.mark.parametrize("wrong_ns", [20 * DAY_NS, 19_500 * DAY_NS, 19_980 * DAY_NS])
+def test_old_messages_go_but_not_those_of_a_clock_that_was_not_set(tmp_path: Path, wrong_ns: int) -> None:
+    now_ns = [wrong_ns]
     outbox = Outbox(tmp_path / "q.db", OutboxLimits(age_s=7 * 86_400), clock_ns=lambda: now_ns[0])
     outbox.append("event", b'{"k": 1}')
     now_ns[0] = 20_000 * DAY_NS  # the network has told the time
     outbox.append("event", b'{"k": 2}')
-    now_ns[0] += 8 * DAY_NS
-    assert outbox.append("event", b'{"k": 3}') == 1
-    assert bodies(outbox) == [b'{"k": 1}', b'{"k": 3}']
+    assert bodies(outbox) == [b'{"k": 1}', b'{"k": 2}']
+    now_ns[0] += 4 * DAY_NS
+    assert outbox.append("event", b'{"k": 3}') == 0
+    now_ns[0] += 4 * DAY_NS
+    assert outbox.append("event", b'{"k": 4}') == 2
+    assert bodies(outbox) == [b'{"k": 3}', b'{"k": 4}']
+    outbox.close()
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_folder_that_is_taken_away_is_made_anew_and_numbers_go_on(tmp_path: Path, comes_back: bool) -> None:
+    place, elsewhere = tmp_path / "usb", tmp_path / "elsewhere"
+    outbox = Outbox(place / "q.db")
+    for k in range(3):
+        outbox.append("event", b'{"k": %d}' % k)
+    outbox.done(1)
+    place.rename(elsewhere)
+    if comes_back:
+        shutil.copytree(elsewhere, place)
+    outbox.append("event", b'{"k": 3}')
+    assert (place / "q.db").exists()
+    assert bodies(outbox) == [b'{"k": %d}' % k for k in (1, 2, 3)]
+    assert outbox.after(3, 10)[-1].body == b'{"k": 3}'  # whoever has taken all three gets it
+    assert outbox.waiting == 3
+    with pytest.raises(SinkError, match="in use by another run"):
+        Outbox(place / "q.db")
+    outbox.close()
+    outbox = Outbox(place / "q.db")
+    assert outbox.waiting == 3
     outbox.close()
 
 
@@ -94,6 +123,16 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     assert outbox.set_aside.read_bytes().startswith(b"this is not")
     outbox.append("event", b"{}")
     assert outbox.waiting == 1
+    outbox.close()
+
+
+def test_a_file_of_a_newer_edgevad_is_set_aside(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "q.db")
+    outbox._db.execute("PRAGMA user_version = 9")
+    outbox.close()
+    outbox = Outbox(tmp_path / "q.db")
+    assert outbox.set_aside is not None
+    outbox.append("event", b"{}")
     outbox.close()
 
 

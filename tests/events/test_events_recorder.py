@@ -18,7 +18,7 @@ from edgevad.errors import OptionError, OutputError, StoreError
 from edgevad.events import Incident
 from edgevad.events.fragments import boxes
 from edgevad.events.recorder import Recorder, RecorderSpec
-from edgevad.events.retention import Retention
+from edgevad.events.retention import MediaRetention
 from edgevad.events.store import EventStore
 from edgevad.events.stored import StoredEvent
 
@@ -222,13 +222,24 @@ def test_the_next_run_closes_what_was_cut_off_keeps_clips_that_can_be_read_and_s
     with (store / readable).open("ab") as stream:
         stream.write(b"\x00\x00\x10\x00moof" + bytes(100))  # half a fragment
     (store / unreadable).write_bytes(b"")
-    (store / "media" / "orphan.mp4").write_bytes(b"x")
+    orphan = store / f"{readable[: readable.rindex('-')]}-99.jpg"
+    orphan.write_bytes(b"x")
+    somebodys = [
+        store / "media" / "wedding.mp4",
+        store / "media" / "2026" / "thesis.pdf",
+        orphan.with_name("IMG-1.jpg"),
+    ]
+    for path in somebodys:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
 
     with Recorder(store, SMALL) as again:
         assert again.shelf.recovered is not None
         assert again.shelf.recovered.interrupted == (1, 2)
         assert (again.shelf.recovered.clips, again.shelf.recovered.unreadable) == (1, 1)
         assert again.shelf.recovered.orphans == 1
+        assert not orphan.exists()
+        assert all(path.exists() for path in somebodys)
         first, second = again.shelf.store.events()  # type: ignore[union-attr]
     assert first.interrupted
     assert first.clip is not None
@@ -286,6 +297,29 @@ def test_a_store_that_cannot_be_used_is_set_aside_with_its_media_and_said_so(tmp
         assert (aside / "events.db").exists()
 
 
+@pytest.mark.parametrize("how", ["empty", "gone"])
+def test_clips_of_a_database_that_is_lost_are_set_aside_and_never_swept(scene: Scene, tmp_path: Path, how: str) -> None:
+    scene.quiet(20)
+    scene.begin()
+    scene.last(5)
+    scene.end()
+    scene.quiet(20)
+    scene.recorder.close()
+    directory = scene.recorder.shelf.directory
+    with EventStore.open(directory) as store:
+        clip = str(store.events()[0].clip)
+    if how == "empty":
+        (directory / "events.db").write_bytes(b"")
+    else:
+        (directory / "events.db").unlink()
+    with Recorder(directory, SMALL) as recorder:
+        recorder.start(run_info())
+        (row,) = rows_of(Scene(recorder))
+    assert (row.kind, row.cause) == ("storage", "set aside")
+    (aside,) = directory.glob("set-aside-*")
+    assert (aside / clip).exists()
+
+
 def test_quotas_delete_the_oldest_and_kept_ones_alone_may_fill_them(tmp_path: Path) -> None:
     def record(spec: RecorderSpec, run_id: str) -> Scene:
         with Recorder(tmp_path, spec) as recorder:
@@ -302,7 +336,7 @@ def test_quotas_delete_the_oldest_and_kept_ones_alone_may_fill_them(tmp_path: Pa
     record(SMALL, "b" * 12)
     with EventStore.open(tmp_path) as store:
         store.keep([1])
-    tight = replace(SMALL, retention=Retention(max_bytes=1000))
+    tight = replace(SMALL, retention=MediaRetention(max_bytes=1000))
     scene = record(tight, "c" * 12)
     assert any("fill the whole quota" in str(error) for error in scene.errors)
     with EventStore.open(tmp_path) as store:

@@ -12,9 +12,10 @@ from scenes import START_NS, run_info
 
 from edgevad.errors import OptionError, StoreError
 from edgevad.events import database
-from edgevad.events.retention import Retention, media_bytes, prune
+from edgevad.events.retention import MediaRetention, Pruned, media_bytes, prune
 from edgevad.events.store import EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
+from edgevad.report.events_export import export_events
 
 DAY_NS = 86_400 * 10**9
 
@@ -41,11 +42,11 @@ def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
         frames=3,
         peak_score=4.25,
         peak_frame=2,
-        clip="media/a.mp4",
+        clip="media/2027-01-15/a.mp4",
         clip_start_ns=START_NS,
         clip_end_ns=None,
-        thumbnail="media/a.jpg",
-        heatmap="media/a.png",
+        thumbnail="media/2027-01-15/a.jpg",
+        heatmap="media/2027-01-15/a.png",
         interrupted=True,
         kept=True,
     )
@@ -206,10 +207,10 @@ def test_keeping_is_all_or_nothing(store: EventStore) -> None:
 
 
 def with_media(directory: Path, name: str, size: int = 1000) -> str:
-    path = directory / "media" / name
-    path.parent.mkdir(exist_ok=True)
+    path = directory / "media" / "2027-01-15" / f"0123456789ab-{name}.mp4"
+    path.parent.mkdir(exist_ok=True, parents=True)
     path.write_bytes(bytes(size))
-    return f"media/{name}"
+    return path.relative_to(directory).as_posix()
 
 
 def filled(directory: Path) -> EventStore:
@@ -226,17 +227,17 @@ def filled(directory: Path) -> EventStore:
 @pytest.mark.parametrize(
     ("retention", "days", "gone"),
     [
-        (Retention(max_bytes=5000), 7, ()),
-        (Retention(max_bytes=4000), 7, (1,)),
-        (Retention(max_bytes=3999), 7, (1, 3, 4)),
-        (Retention(max_bytes=1), 7, (1, 3, 4, 5)),
-        (Retention(max_age_days=4.5), 7, (1,)),
-        (Retention(max_age_days=2.5), 7, (1, 3, 4)),
-        (Retention(max_age_days=1), 1000, (1, 3, 4, 5)),
+        (MediaRetention(max_bytes=5000), 7, ()),
+        (MediaRetention(max_bytes=4000), 7, (1,)),
+        (MediaRetention(max_bytes=3999), 7, (1, 3, 4)),
+        (MediaRetention(max_bytes=1), 7, (1, 3, 4, 5)),
+        (MediaRetention(max_age_days=4.5), 7, (1,)),
+        (MediaRetention(max_age_days=2.5), 7, (1, 3, 4)),
+        (MediaRetention(max_age_days=1), 9, (1, 3, 4, 5)),
     ],
 )
 def test_the_oldest_media_go_first_and_what_is_protected_never(
-    tmp_path: Path, retention: Retention, days: float, gone: tuple[int, ...]
+    tmp_path: Path, retention: MediaRetention, days: float, gone: tuple[int, ...]
 ) -> None:
     retention = replace(retention, max_row_age_days=None)
     with filled(tmp_path) as store:
@@ -252,13 +253,65 @@ def test_the_oldest_media_go_first_and_what_is_protected_never(
 
 def test_rows_outlive_their_media_and_go_in_the_end(tmp_path: Path) -> None:
     with filled(tmp_path) as store:
-        spec = Retention(max_age_days=1, max_row_age_days=100)
-        assert prune(store, spec, now_ns=START_NS + 50 * DAY_NS).rows == 0
+        spec = MediaRetention(max_age_days=1, max_row_age_days=100)
+        assert prune(store, spec, now_ns=START_NS + 7 * DAY_NS).rows == 0
         assert len(store.events()) == 6
-        assert prune(store, spec, now_ns=START_NS + 200 * DAY_NS).rows == 4
-        assert [found.number for found in store.events()] == [2, 6]
+        store.write(row(day, kind="sink") for day in range(20, 200, 20))
+        assert prune(store, spec, now_ns=START_NS + 110 * DAY_NS).rows == 4
+        assert [found.number for found in store.events()][:3] == [2, 6, 7]
+
+
+# Clocks of boards without a battery: 1970, or the date of their system.
+@pytest.mark.parametrize("wrong_ns", [60 * 10**9, START_NS - 300 * DAY_NS, START_NS - 40 * DAY_NS])
+def test_a_clock_that_is_set_makes_nothing_old(tmp_path: Path, wrong_ns: int) -> None:
+    with EventStore.open(tmp_path, create=True) as store:
+        clip = with_media(tmp_path, "1")
+        store.write([row(1, clip=clip, clip_start_ns=0, clip_end_ns=1, stored_ns=wrong_ns), row(2, stored_ns=wrong_ns)])
+        assert prune(store, MediaRetention(), now_ns=START_NS) == Pruned((), 0, 0, 0, 1000)
+        store.write([row(3, stored_ns=START_NS), row(4, stored_ns=wrong_ns + DAY_NS)])
+        prune(store, MediaRetention(), now_ns=START_NS + DAY_NS)
+        assert len(store.events()) == 4
+        assert (tmp_path / clip).exists()
+
+
+def test_a_clock_that_leaps_ahead_for_a_minute_deletes_nothing(tmp_path: Path) -> None:
+    with filled(tmp_path) as store:
+        leapt_ns = START_NS + 7 * DAY_NS + 1024 * 7 * DAY_NS  # a receiver's mistake of 1024 weeks
+        store.write([row(7, stored_ns=leapt_ns)])
+        assert not prune(store, MediaRetention(), now_ns=leapt_ns).files
+        assert len(store.events()) == 7
+
+
+def test_for_room_the_first_stored_goes_first_whatever_the_clock_said(tmp_path: Path) -> None:
+    with EventStore.open(tmp_path, create=True) as store:
+        clips = [with_media(tmp_path, name) for name in "123"]
+        for number, (clip, stored_ns) in enumerate(zip(clips, (START_NS + 9 * DAY_NS, START_NS, 60), strict=True), 1):
+            store.write([row(number, clip=clip, clip_start_ns=0, clip_end_ns=1, stored_ns=stored_ns)])
+        assert prune(store, MediaRetention(max_bytes=1000), now_ns=START_NS).numbers == (1, 2)
+
+
+def test_nothing_outside_its_media_is_touched_whatever_a_row_names(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("x")
+    day = tmp_path / "store" / "media" / "2027-01-15"
+    day.mkdir(parents=True)
+    (day / "link").symlink_to(victim)
+    day.with_name("2027-01-16").symlink_to(tmp_path)
+    links = ("media/2027-01-15/link", "media/2027-01-16/victim")
+    names = ("../victim", "media/../../victim", "media/2027-01-15/..", str(victim), "events.db", *links)
+    with EventStore.open(tmp_path / "store", create=True) as store:
+        store.write(row(k, thumbnail=name) for k, name in enumerate(names))
+        pruned = prune(store, MediaRetention(max_age_days=1), now_ns=START_NS + 9 * DAY_NS)
+        assert (pruned.files, victim.exists()) == (0, True)
+        files = export_events(store.directory, store.events(), tmp_path / "out")
+        assert {path.name for path in files} == {"events.csv", "events.json", "index.html"}
+
+
+def test_an_export_does_not_go_into_the_store(store: EventStore) -> None:
+    with store, pytest.raises(OptionError, match="lies within the store"):
+        export_events(store.directory, store.events(), store.directory / "media" / "2027-01-15")
 
 
 def test_a_quota_of_nothing_is_refused() -> None:
     with pytest.raises(OptionError, match="max_bytes of 0"):
-        Retention(max_bytes=0)
+        MediaRetention(max_bytes=0)

@@ -26,6 +26,11 @@ def test_dates_are_local_unless_they_say() -> None:
     assert parse_when("2026-11-24", option="--since") == round(datetime(2026, 11, 24).timestamp() * 1e9)
 
 
+@pytest.mark.parametrize("text", ["999999999w", "9999-12-31", "0001-01-02T00:00Z"])
+def test_what_is_too_far_away_is_as_far_as_the_store_can_say(text: str) -> None:
+    assert abs(parse_when(text, option="--since")) == 2**63 - 1
+
+
 @pytest.mark.parametrize("text", ["", "1", "h", "-1h", "2026-13-01", "0001-01-01T00:00Z ago", "1e9d"])
 def test_everything_else_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--until"):

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgevad.drives.policy import LogPolicy
-from edgevad.drives.policy import Retention as DriveRetention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import ConfigError
 from edgevad.events.metrics import MetricsSettings
 from edgevad.events.mqtt import MqttSettings
 from edgevad.events.recorder_spec import RecorderSpec
-from edgevad.events.retention import Retention as EventRetention
+from edgevad.events.retention import MediaRetention
 from edgevad.events.webhook import WebhookSettings
 from edgevad.runtime.governor import GovernorSpec
 from edgevad.runtime.lens import LensSpec
@@ -225,9 +224,9 @@ def test_the_hysteresis_is_what_the_file_says(tmp_path: Path) -> None:
         (LensConfig, LensSpec, {}),
         (GovernorConfig, GovernorSpec, {}),
         (EventsConfig, RecorderSpec, {}),
-        (EventsConfig, EventRetention, {}),
+        (EventsConfig, MediaRetention, {}),
         (DrivesConfig, LogPolicy, {}),
-        (DrivesConfig, DriveRetention, {}),
+        (DrivesConfig, LegRetention, {}),
         (MqttConfig, MqttSettings, {"host": "h"}),
         (WebhookConfig, WebhookSettings, {"url": "https://h/"}),
         (MetricsConfig, MetricsSettings, {"token_file": Path("t")}),

@@ -11,13 +11,13 @@ from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from mcap.writer import CompressionType, Writer
 
 from edgevad.drives.log import DriveLog
-from edgevad.drives.policy import LogPolicy, Retention
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import MissingExtraError, SourceUnreadableError
 from edgevad.events import RunInfo
 from edgevad.runtime.pipeline import Result
 from edgevad.sources import Frame, open_source
 
-NO_FLOOR = Retention(floor_bytes=0)
+NO_FLOOR = LegRetention(floor_bytes=0)
 START_NS = 1_800_000_000 * 10**9
 
 
@@ -213,6 +213,29 @@ def test_damage_in_the_middle_ends_the_pass_with_an_error(tmp_path: Path) -> Non
     data = bytearray(path.read_bytes())
     data[data.index(b"\xff\xd8") + 20] ^= 1
     path.write_bytes(bytes(data))
+    with open_source(path) as source, pytest.raises(SourceUnreadableError, match="is damaged"):
+        list(source)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [b"[1]", b'{"timestamp_ns": 1}', b'{"timestamp_ns": "x", "stretch": 0}', b'{"timestamp_ns": 1, "stretch": [1]}'],
+)
+def test_details_that_are_not_what_the_log_writes_are_one_clear_error(tmp_path: Path, details: bytes) -> None:
+    path = tmp_path / "x.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        facts = writer.register_channel(
+            "/c/frame", "json", writer.register_schema("edgevad.Frame", "jsonschema", b"{}")
+        )
+        schema = writer.register_schema("foxglove.CompressedImage", "protobuf", b"")
+        images = writer.register_channel("/c/image", "protobuf", schema, {"source_id": "/c/frame"})
+        for log_ns in (1, 2):
+            writer.add_message(facts, log_ns, details, log_ns)
+            image = CompressedImage(data=jpeg(9), format="jpeg").SerializeToString()
+            writer.add_message(images, log_ns, image, log_ns)
+        writer.finish()
     with open_source(path) as source, pytest.raises(SourceUnreadableError, match="is damaged"):
         list(source)
 
