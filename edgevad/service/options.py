@@ -20,6 +20,7 @@ from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgevad.errors import EdgevadError
+from edgevad.service.secrets import without_secrets
 
 __all__ = [
     "Place",
@@ -272,7 +273,9 @@ def _line_of(text: str, section: str, index: int, key: str) -> int | None:
 
 
 def _short(value: object) -> str:
-    """What a message shows of a value: never all of a hostile one."""
+    """What a message shows of a value: never all of a hostile one, nor a password."""
+    if isinstance(value, str | list | dict):
+        value = without_secrets(value)  # before it is cut, which might take away what a password is known by
     return str(value).lower() if isinstance(value, bool) else _REPR.repr(value)
 
 

@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from edgevad._files import input_errors
+from edgevad._masking import is_secret_name, without_password
 from edgevad.errors import ConfigError
 
-__all__ = ["has_password", "has_user", "read_secret", "two_secrets", "with_password"]
+__all__ = ["has_password", "has_user", "read_secret", "two_secrets", "with_password", "without_secrets"]
 
 _MAX_BYTES = 4096
 
@@ -62,6 +64,19 @@ def has_user(address: str) -> bool:
 def with_password(address: str, password: str) -> str:
     """`address`, which has a user's name, with that user's password."""
     return _USER.sub(lambda found: f"//{found[1]}:{quote(password, safe='')}@", address, count=1)
+
+
+def without_secrets(value: Any) -> Any:
+    """JSON values with secrets as "***"; what is none (a path) becomes one. Masked one by one, so that it stays JSON."""
+    if isinstance(value, str):
+        return without_password(value)
+    if isinstance(value, dict):
+        return {
+            key: "***" if is_secret_name(str(key)) and held else without_secrets(held) for key, held in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(held) for held in value]
+    return value if isinstance(value, int | float | bool) or value is None else without_password(str(value))
 
 
 _USER = re.compile(r"//([^/\s:@]+)@")

@@ -123,7 +123,7 @@ def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
         if is_camera_file(text):
             mode = stat.S_IFCHR
         else:
-            raise SourceNotFoundError("no such file or folder", where=text)
+            raise SourceNotFoundError("no such file or folder", where=without_password(text))
     if stat.S_ISCHR(mode):
         return open_camera(str(path), options.live)
     if stat.S_ISDIR(mode):

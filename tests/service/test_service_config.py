@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from edgevad.cli.app import build_app
 from edgevad.drives.policy import LogPolicy
 from edgevad.drives.policy import Retention as DriveRetention
 from edgevad.errors import ConfigError
@@ -297,3 +299,27 @@ def test_two_webhooks_of_one_address_are_refused(tmp_path: Path) -> None:
     hook = '[[webhook]]\nurl = "https://a.example/x"\n'
     with pytest.raises(ConfigError, match="url is that of another webhook"):
         load_config(write(tmp_path, MINIMAL + hook + hook))
+
+
+def test_secrets_that_stand_in_the_file_are_shown_by_no_command(tmp_path: Path) -> None:
+    text = (
+        '[[camera]]\nname = "front"\nsource = "rtsp://camera/user=a_password=geheim_channel=1"\n'
+        '[[webhook]]\nurl = "https://example.com/x?access_token=geheim"\n'
+        '[plugins.horn]\nline = 3\nlogin = { password = "geheim", api_key = "geheim" }\n'
+    )
+    path = write(tmp_path, text)
+    for command in (["check"], ["check", "--json"], ["show"], ["show", "--json"]):
+        done = CliRunner().invoke(build_app(), ["config", *command, str(path)])
+        assert done.exit_code == 0
+        assert "horn" in done.stdout
+        assert "geheim" not in done.stdout
+    value = load_config(path).to_json()
+    assert value["cameras"][0]["source"] == "rtsp://camera/user=a_password=***_channel=1"
+    assert value["plugins"]["horn"] == {"line": 3, "login": {"password": "***", "api_key": "***"}}
+
+
+@pytest.mark.parametrize("source", ['["rtsp://me:geheim@camera/x"]', '{ password = "geheim" }'])
+def test_what_cannot_be_used_is_told_without_its_secrets(tmp_path: Path, source: str) -> None:
+    (said,) = problems(tmp_path, MINIMAL.replace('"/dev/video0"', source))
+    assert "***" in said
+    assert "geheim" not in said

@@ -298,3 +298,15 @@ def test_heat_and_power(
     (found,) = checks.machine(configured(tmp_path, CAMERA + "[governor]\ntemperature_limit_c = 65\n"))
     assert found.state == state
     assert said in found.found
+
+
+def test_nothing_found_tells_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(config: RunConfig | None) -> list[Finding]:
+        raise OSError("cannot open rtsp://camera/x?password=geheim")
+
+    monkeypatch.setattr(doctor, "_HERE", {"cameras": look, "service": lambda config: []})
+    monkeypatch.setattr(doctor, "_ORDER", ("cameras",))
+    monkeypatch.setattr(doctor, "_child", lambda request, limit_s: [Finding(request["about"], "fail", "pwd=geheim")])
+    findings = examine(None, ["rtsp://camera/y?pwd=geheim"])
+    assert [finding.check for finding in findings] == ["cameras", "rtsp://camera/y?pwd=***"]
+    assert "geheim" not in str(findings)
