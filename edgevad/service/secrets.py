@@ -67,7 +67,7 @@ def with_password(address: str, password: str) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """JSON values with secrets as "***"; what is none (a path) becomes one. Masked one by one, so that it stays JSON."""
+    """JSON values with secrets as "***"; what is none (a path) becomes one. Masked one by one: JSON stays JSON."""
     if isinstance(value, str):
         return without_password(value)
     if isinstance(value, dict):
