@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -21,6 +22,7 @@ from edgevad.service.clock import check_clock, is_synchronised
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.doctor import examine
 from edgevad.service.finding import Finding
+from edgevad.service.needs import missing_needs
 
 CAMERA = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
 
@@ -280,6 +282,29 @@ def test_what_the_configuration_needs_is_looked_for(tmp_path: Path, monkeypatch:
     assert "NOT_SET_HERE" in found[1].found
     assert found[2].fix == "pip install 'edgevad[mqtt]'"
     assert "[plugins.no_such_plugin]" in found[3].found
+
+
+def test_folders_that_cannot_be_used_are_said_beforehand(
+    tmp_path: Path, edgevad_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    text = CAMERA + '[events]\ndir = "file/x"\n[drives]\ndir = "free/x"\n[[webhook]]\nurl = "http://h/x"\n'
+    (line,) = missing_needs(configured(tmp_path, text))
+    assert f"[events]: nothing can be kept in {tmp_path / 'file/x'}: {tmp_path / 'file'} is no folder" in line
+    edgevad_home.mkdir(exist_ok=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != edgevad_home)
+    refused = missing_needs(configured(tmp_path, text))
+    assert any(f"this user may not write to {edgevad_home}" in line for line in refused)
+    # A file system that was mounted read-only after errors, root or not.
+    real = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=real.f_flag | os.ST_RDONLY))
+    assert sum("the disk is read-only" in line for line in missing_needs(configured(tmp_path, text))) == 2
+    assert not (tmp_path / "free").exists()
+
+
+def test_a_token_that_is_still_to_be_made_is_no_problem(tmp_path: Path, edgevad_home: Path) -> None:
+    text = CAMERA + '[metrics]\ntoken_file = "fresh/metrics.token"\n'
+    assert missing_needs(configured(tmp_path, text)) == []
 
 
 @pytest.mark.parametrize(
