@@ -207,7 +207,11 @@ def _read(value: object, hint: Any, rule: Rule, key: str, place: Place) -> Any:
         return None
     if get_origin(kind) is tuple:
         return tuple(_made(item, get_args(kind)[0], place) for item in value)  # type: ignore[attr-defined]
-    return _made(value, kind, place)
+    try:
+        return _made(value, kind, place)
+    except RuntimeError:
+        place.report(key, f"is {_short(value)}", "a path; there is no user of that name, or without a home")
+        return None
 
 
 def _made(value: Any, kind: Any, place: Place) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _DAY_S = 86_400.0
+_WITH_HOST = ("rtsp", "rtsps", "http", "https", "rtmp")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class CameraConfig(Section):
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         yield from two_secrets("password", self.password_file, self.password_env)
+        if not is_source(self.source):
+            yield "source", "is no address or path that could be opened"
         if has_password(self.source):
             yield "source", "holds a password. Leave it out, and set password_file or password_env"
         elif (self.password_file or self.password_env) and not has_user(self.source):
@@ -91,8 +95,7 @@ class CameraConfig(Section):
 
     def within(self, folder: Path) -> CameraConfig:
         """The same; where its source is a relative path, that is relative to `folder`."""
-        place = self.source.partition("?")[0]
-        if place.isdigit() or "://" in self.source or " ! " in self.source:
+        if not _is_path(self.source):
             return self
         return replace(self, source=str(folder / Path(self.source).expanduser()))
 
@@ -100,6 +103,23 @@ class CameraConfig(Section):
         """The source as it is opened, password included. Raises ConfigError where that cannot be read."""
         secret = read_secret(self.password_file, self.password_env)
         return self.source if secret is None else with_password(self.source, secret)
+
+
+def is_source(source: str) -> bool:
+    """Whether `source` can be meant: an address with a host and a port that there can be, a path of a user there is."""
+    try:
+        if _is_path(source):
+            Path(source).expanduser()
+        elif "://" in source and " ! " not in source:
+            parts = urlsplit(source)
+            return parts.port != 0 and (bool(parts.hostname) or parts.scheme not in _WITH_HOST)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _is_path(source: str) -> bool:
+    return not (source.partition("?")[0].isdigit() or "://" in source or " ! " in source)
 
 
 @dataclass(frozen=True)

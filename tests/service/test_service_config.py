@@ -145,6 +145,20 @@ def test_the_error_of_loading_tells_the_first_problem_and_how_many(tmp_path: Pat
             MINIMAL + "[governor]\nsteps_hz = [5, 9]\n",
             "f:4: [governor] governor: steps of [5.0, 9.0] Hz; expected falling",
         ),
+        (MINIMAL + '[events]\ndir = "~nosuchuser/x"\n', "f:5: [events] dir is '~nosuchuser/x'; expected a path"),
+        (MINIMAL.replace("/dev/video0", "~nosuchuser/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://[bad/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://h:99999/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp:///x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://me:hid/den@h/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL + "[drives]\nmax_bytes = 1000\n", "f:5: [drives] max_bytes holds not even two legs"),
+        (
+            MINIMAL + '[mqtt]\nhost = "not a host at all"\n',
+            "f:5: [mqtt] host is 'not a host at all'; expected the name",
+        ),
+        (MINIMAL + '[mqtt]\nhost = "a..b"\n', "host is 'a..b'"),
+        (MINIMAL + '[metrics]\nhost = "0.0.0.0/0"\n', "f:5: [metrics] host is '0.0.0.0/0'"),
+        (MINIMAL + '[[webhook]]\nurl = "http://h/ä"\n', "f:5: [webhook] url is 'http://h/ä'"),
         (MINIMAL + '[[webhook]]\nurl = "http://h:0/"\n', "f:4: [webhook] webhook.url: is no address to post to"),
     ],
 )
@@ -153,6 +167,30 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, said: str) ->
     assert len(found) == 1
     assert said in found[0]
     assert "hidden" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "host", ["broker", "broker.example.", "10.0.0.7", "::1", "fe80::1%eth0", "café.example", "my_broker"]
+)
+def test_hosts_are_names_and_addresses(tmp_path: Path, host: str) -> None:
+    config = load_config(write(tmp_path, MINIMAL + f'[mqtt]\nhost = "{host}"\n'))
+    assert config.mqtt is not None
+    assert config.mqtt.host == host
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "udp://@:1234",
+        "srt://:9000?mode=listener",
+        "rtsp://[fe80::1]:554/x",
+        "csi://0?width=1280",
+        "a/b ! appsink",
+        "~/x",
+    ],
+)
+def test_sources_that_may_be_meant_are_taken(tmp_path: Path, source: str) -> None:
+    assert load_config(write(tmp_path, MINIMAL.replace("/dev/video0", source))).cameras
 
 
 @pytest.mark.parametrize("text", ["[run", "x = 1979-13-01", "a = " + "[" * 5000, "\udcff"])

@@ -175,6 +175,20 @@ def test_streams_are_asked_for_an_answer(tmp_path: Path) -> None:
     assert "does not answer" in only(checks.cameras(config), "camera front").found
 
 
+def test_a_camera_that_cannot_be_looked_for_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[[camera]]\nname = "odd"\nsource = "rtsp://127.0.0.1:1/x"\n' + CAMERA
+
+    def odd(check: str, host: str, port: int) -> Finding:
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr(checks, "_reachable", odd)
+    found = checks.cameras(configured(tmp_path, text))
+    assert only(found, "camera odd").state == "fail"
+    assert only(found, "camera front")
+
+
 def test_a_bundle_that_was_damaged_is_found_out(edgevad_home: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_bundle, tmp_path / "b")
     graph = tmp_path / "b" / "model.onnx"
