@@ -11,8 +11,9 @@ from typing import Any
 
 from edgevad.events.plugins import GROUP, plugin_names
 from edgevad.service.config import RunConfig
+from edgevad.service.sections import is_recording
 
-__all__ = ["EXTRAS", "missing_needs"]
+__all__ = ["EXTRAS", "missing_needs", "read_paths", "written_folders"]
 
 # Section, the package it imports, and the extra that brings it.
 EXTRAS = (("drives", "mcap", "drives"), ("mqtt", "paho", "mqtt"), ("metrics", "prometheus_client", "metrics"))
@@ -44,6 +45,24 @@ def missing_needs(config: RunConfig) -> list[str]:
         if name not in installed:
             lines.append(f"[plugins.{name}]: no package here brings it (entry points of the group {GROUP})")
     return lines
+
+
+def read_paths(config: RunConfig) -> list[Path]:
+    """Files and folders that `config` names and a run reads: bundle, secrets, certificates, recordings."""
+    named = [
+        getattr(section, entry.name)
+        for _, section in _sections(config)
+        for entry in fields(section)
+        if entry.name not in _MADE
+    ]
+    recordings = [Path(camera.source) for camera in config.cameras if is_recording(camera.source)]
+    return [path for path in named if isinstance(path, Path)] + recordings
+
+
+def written_folders(config: RunConfig) -> list[Path]:
+    """Folders that `config` names and sinks write to."""
+    sections = (config.events, config.drives)
+    return [section.dir for section in sections if section is not None and section.dir is not None]
 
 
 def _may_read(file: Path) -> bool:

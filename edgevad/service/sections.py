@@ -118,6 +118,11 @@ def is_source(source: str) -> bool:
     return True
 
 
+def is_recording(source: str) -> bool:
+    """Whether `source` is a path, and no device's."""
+    return _is_path(source) and not source.startswith("/dev/")
+
+
 def _is_path(source: str) -> bool:
     return not (source.partition("?")[0].isdigit() or "://" in source or " ! " in source)
 
