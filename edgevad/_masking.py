@@ -10,7 +10,7 @@ _ADDRESS = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/")
 # An address starts here, also where a slash is missing.
 _START = r"//|\b(?:rtsps?|https?|rtmp|srt):/(?!/)"
 _NO_PORT = r":(?!\d{1,5}(?:[/?#\s]|$))"
-_USER = re.compile(rf"(?i)({_START})(?:[^/\s]*@|(?!\[)[^/\s:@]+{_NO_PORT}[^\s\"']+@)")
+_USER = re.compile(rf"(?i)({_START})(?:[^/\s]+@|(?!\[)[^/\s:@]+{_NO_PORT}[^\s\"']+@)")
 _UNQUOTED_USER = re.compile(rf"(?i)({_START})(?!\[)[^/\s:@]+{_NO_PORT}(?=\S)[^\n]*@")
 
 _WORDS = r"password|passwd|passphrase|pwd|secret|token|authorization|credentials?|(?:api|access|private|stream)[_-]?key"

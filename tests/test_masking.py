@@ -47,6 +47,7 @@ def test_secrets_are_not_shown(text: str, shown: str) -> None:
     [
         "rtsp://camera:554/mail=a@b",
         "rtsp://[fe80::1]:554/x@y",
+        "udp://@239.0.0.1:1234",
         "v4l2src device=/dev/video0 ! nvarguscamerasrc sensor-id=0 ! appsink",
         "second pass: 3 frames, bypass=1, key=value",
         "password_file=/etc/edgevad/front.password",

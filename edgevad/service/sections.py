@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
-from edgevad.service.secrets import has_password, has_user, read_secret, two_secrets, with_password
+from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
 from edgevad.service.watching import GovernorConfig, LensConfig
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ class CameraConfig(Section):
     stale_s: float = option("Without a frame for so long it is lost, and opened anew.", 2.0, low=0.1, high=60)
     reconnect: bool = option("Open it anew when it is lost; without it the run ends.", True)
     password_file: Path | None = option(
-        "File that holds the password of an rtsp:// source with a user name.", None, example="front.password"
+        "File that holds the password of a source with a user name, or with {password} where it belongs.",
+        None,
+        example="front.password",
     )
     password_env: str | None = option(
         "Environment variable that holds it.",
@@ -86,12 +88,14 @@ class CameraConfig(Section):
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         yield from two_secrets("password", self.password_file, self.password_env)
-        if not is_source(self.source):
-            yield "source", "is no address or path that could be opened"
         if has_password(self.source):
             yield "source", "holds a password. Leave it out, and set password_file or password_env"
-        elif (self.password_file or self.password_env) and not has_user(self.source):
-            yield "source", "has no user name that a password could belong to. Write rtsp://user@host/..."
+        elif not is_source(self.source):
+            yield "source", "is no address or path that could be opened"
+        elif (self.password_file or self.password_env) and not has_place(self.source):
+            yield "source", "has no place for a password. Write rtsp://user@host/..., or {password} where it belongs"
+        elif "{password}" in self.source and not (self.password_file or self.password_env):
+            yield "source", "has a place for a password, and there is none. Set password_file or password_env"
 
     def within(self, folder: Path) -> CameraConfig:
         """The same; where its source is a relative path, that is relative to `folder`."""

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from edgevad._masking import without_password
 from edgevad.cli.app import build_app
 from edgevad.drives.policy import LogPolicy
 from edgevad.drives.policy import Retention as DriveRetention
@@ -139,7 +140,14 @@ def test_the_error_of_loading_tells_the_first_problem_and_how_many(tmp_path: Pat
         (MINIMAL + "[plugins]\ngpio = 3\n", "gpio is no table; expected [plugins.NAME]"),
         (MINIMAL + 'password = "x"\n', "password is no setting here. Did you mean password_env?"),
         (MINIMAL.replace("/dev/video0", "rtsp://me:hidden@h/x"), "source holds a password"),
-        (MINIMAL + 'password_env = "P"\n', "source has no user name that a password could belong to"),
+        (MINIMAL.replace("/dev/video0", "rtsp://h/user=a_password=hidden_channel=1"), "source holds a password"),
+        (MINIMAL.replace("/dev/video0", "http://h/x?user=a&pwd=hidden"), "source holds a password"),
+        (MINIMAL.replace("/dev/video0", "rtspsrc user-id=a user-pw=hidden ! appsink"), "source holds a password"),
+        (
+            MINIMAL.replace("/dev/video0", "http://h/x?pwd={password}"),
+            "source has a place for a password, and there is",
+        ),
+        (MINIMAL + 'password_env = "P"\n', "source has no place for a password"),
         (MINIMAL + "lens = 3\n", "[camera] lens is no setting here"),
         (
             MINIMAL + "[governor]\nsteps_hz = [5, 9]\n",
@@ -150,7 +158,7 @@ def test_the_error_of_loading_tells_the_first_problem_and_how_many(tmp_path: Pat
         (MINIMAL.replace("/dev/video0", "rtsp://[bad/x"), "f:3: [camera] source is no address or path"),
         (MINIMAL.replace("/dev/video0", "rtsp://h:99999/x"), "f:3: [camera] source is no address or path"),
         (MINIMAL.replace("/dev/video0", "rtsp:///x"), "f:3: [camera] source is no address or path"),
-        (MINIMAL.replace("/dev/video0", "rtsp://me:hid/den@h/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://me:hidden/@h/x"), "f:3: [camera] source holds a password"),
         (MINIMAL + "[drives]\nmax_bytes = 1000\n", "f:5: [drives] max_bytes holds not even two legs"),
         (
             MINIMAL + '[mqtt]\nhost = "not a host at all"\n',
@@ -243,6 +251,24 @@ def test_a_camera_s_password_comes_from_its_variable(tmp_path: Path, monkeypatch
     monkeypatch.delenv("FRONT_SECRET")
     with pytest.raises(ConfigError, match="FRONT_SECRET is not set"):
         config.cameras[0].address()
+
+
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        ("rtsp://h/user=a_password={password}_channel=1", "rtsp://h/user=a_password=p%40s%20s_channel=1"),
+        ("http://h/x?user=a&pwd={password}", "http://h/x?user=a&pwd=p%40s%20s"),
+        ("rtsp://me:{password}@h/x", "rtsp://me:p%40s%20s@h/x"),
+        (r"rtspsrc user-id=me user-pw=\"{password}\" ! appsink", 'rtspsrc user-id=me user-pw="p@s s" ! appsink'),
+    ],
+)
+def test_a_password_comes_where_its_camera_wants_it(tmp_path: Path, source: str, opened: str) -> None:
+    (tmp_path / "secret").write_text("p@s s\n")
+    text = MINIMAL.replace("/dev/video0", source) + 'password_file = "secret"\n'
+    (camera,) = load_config(write(tmp_path, text)).cameras
+    assert camera.address() == opened
+    assert "p@s" not in without_password(opened)
+    assert "p%40s" not in without_password(opened)
 
 
 def test_what_a_reload_cannot_take_up_is_named(tmp_path: Path) -> None:
@@ -341,8 +367,7 @@ def test_two_webhooks_of_one_address_are_refused(tmp_path: Path) -> None:
 
 def test_secrets_that_stand_in_the_file_are_shown_by_no_command(tmp_path: Path) -> None:
     text = (
-        '[[camera]]\nname = "front"\nsource = "rtsp://camera/user=a_password=geheim_channel=1"\n'
-        '[[webhook]]\nurl = "https://example.com/x?access_token=geheim"\n'
+        MINIMAL + '[[webhook]]\nurl = "https://example.com/x?access_token=geheim"\n'
         '[plugins.horn]\nline = 3\nlogin = { password = "geheim", api_key = "geheim" }\n'
     )
     path = write(tmp_path, text)
@@ -352,7 +377,7 @@ def test_secrets_that_stand_in_the_file_are_shown_by_no_command(tmp_path: Path) 
         assert "horn" in done.stdout
         assert "geheim" not in done.stdout
     value = load_config(path).to_json()
-    assert value["cameras"][0]["source"] == "rtsp://camera/user=a_password=***_channel=1"
+    assert value["webhooks"][0]["url"] == "https://example.com/x?access_token=***"
     assert value["plugins"]["horn"] == {"line": 3, "login": {"password": "***", "api_key": "***"}}
 
 
