@@ -10,9 +10,11 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from edgevad._masking import without_password
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 else:
     _StreamHandler = logging.StreamHandler  # of Python 3.10 it takes no type
 
-__all__ = ["LogFormat", "LogSink", "configure_logging"]
+__all__ = ["LogFormat", "LogSink", "configure_logging", "log_uncaught"]
 
 LogFormat = Literal["auto", "text", "json"]
 
@@ -63,6 +65,25 @@ def configure_logging(
         logger.addHandler(handler)
         logger.setLevel(level.upper())
         logger.propagate = False
+
+
+def log_uncaught() -> None:
+    """From now on what nobody caught, in any thread, is a log line like all others, instead of a bare traceback.
+
+    What libraries raise may hold an address with its password, and the journal is read by many.
+    """
+    logger = logging.getLogger("edgevad.service")
+
+    def in_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_type is not SystemExit and told.exc_value is not None:
+            name = "a thread" if told.thread is None else told.thread.name
+            trace = (told.exc_type, told.exc_value, told.exc_traceback)
+            logger.critical("an error nobody expected ended %s", name, exc_info=trace)
+
+    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        logger.critical("an error nobody expected ended the run", exc_info=(kind, error, trace))
+
+    sys.excepthook, threading.excepthook = in_main, in_thread
 
 
 class LogSink(Sink):

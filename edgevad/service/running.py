@@ -23,7 +23,7 @@ from edgevad.runtime.session import RunSummary, run_session
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.runtime.window import WindowSpec
 from edgevad.service.config import RunConfig, load_config
-from edgevad.service.logs import LogSink, configure_logging
+from edgevad.service.logs import LogSink, configure_logging, log_uncaught
 from edgevad.service.meter import RunMeter
 from edgevad.service.notify import Notifier, Watchdog
 from edgevad.service.sections import CameraConfig, DetectionConfig
@@ -57,6 +57,7 @@ def run_service(path: str | PathLike[str], *, max_frames: int | None = None, vie
     with noting_hangups() as was_asked:
         config = load_config(path)
         configure_logging(level=config.logging.level, format=config.logging.format, repeat_s=config.logging.repeat_s)
+        log_uncaught()
         with ServiceRun(config, views=views) as service, obeying_signals(service.stop, service.reload_soon):
             if was_asked():  # while the engine was built
                 service.reload_soon()

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +138,19 @@ def test_events_and_incidents_are_lines() -> None:
     assert lines[1]["event"]["peak_score"] == 5.5
     assert lines[3]["incident"]["id"] == lines[2]["incident"]["id"] == lost.id
     assert "hidden" not in stream.getvalue()
+
+
+def test_what_nobody_caught_is_a_line_without_its_password() -> None:
+    code = (
+        "import threading\n"
+        "from edgevad.service.logs import configure_logging, log_uncaught\n"
+        "configure_logging()\nlog_uncaught()\n"
+        "def fail(): raise OSError('cannot read rtsp://camera/x?pwd=' + 'hid' + 'den')\n"
+        "thread = threading.Thread(target=fail, name='reader')\nthread.start()\nthread.join()\nfail()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["message"].rpartition(" ended ")[2] for line in lines] == ["reader", "the run"]
+    assert all("rtsp://camera/x?pwd=***" in line["trace"] for line in lines)
+    assert "hidden" not in done.stderr
