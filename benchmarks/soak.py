@@ -29,6 +29,7 @@ from edgevad.errors import OutputError
 from edgevad.events import Event, Incident, RunInfo, Sink
 from edgevad.events.dispatch import Dispatcher
 from edgevad.runtime.backends import Scores
+from edgevad.runtime.counters import FrameCounters
 from edgevad.runtime.governor import Governor, GovernorSpec
 from edgevad.runtime.lens import LensSpec
 from edgevad.runtime.pipeline import Pipeline, Result
@@ -110,6 +111,11 @@ class Promises:
         self.need(result.is_anomaly == (result.state == "anomaly"), "state and verdict agree")
         self.need(0 <= result.latency_s < 60, "latency is a time")
 
+    def count(self, cameras: Sequence[FrameCounters]) -> None:
+        for camera in cameras:
+            # One may wait with the camera, and one be on its way to the scorer: a frame that got lost stays among them.
+            self.need(0 <= camera.waiting <= 2, "every frame is accounted for, at any moment")
+
     def event_began(self, event: Event) -> None:
         self.need(event.id not in self.began, "an event begins once")
         self.began[event.id] = event
@@ -171,6 +177,7 @@ class Watching(Sink):
 
     def push(self, result: Result) -> None:
         self._promises.push(result)
+        self._promises.count(self._pipeline.counters())
         if self._random.random() < 0.001:
             level = float(self._random.uniform(2.0, 4.0))
             calibration, spec = self._pipeline.scorer.calibration, replace(SPEC, threshold=level)

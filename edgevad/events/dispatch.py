@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edgevad.events.event import Event
@@ -22,6 +24,8 @@ __all__ = ["Dispatcher", "Limits", "QueueCounters", "SinkCounters"]
 
 # A sink that is now quicker, now slower than the scorer must not make memory swing by more.
 _OF_RECORDINGS = Limits(result_bytes=8 << 20)
+_log = logging.getLogger(__name__)
+
 # Of a run's time to end, the part after which results that still wait are given up for the events behind them.
 _HURRY_SHARE = 0.6
 
@@ -60,6 +64,7 @@ class Dispatcher(Sink):
         self._limits = limits or (_OF_RECORDINGS if lossless else Limits())
         self._close_s = close_s if close_s is not None or lossless else 1.5
         self._run: RunInfo | None = None
+        self._lasting: dict[str, Incident] = {}
         self._lanes: list[Lane] = []
         self._leaving: list[Lane] = []
         self._raised: BaseException | None = None
@@ -86,6 +91,10 @@ class Dispatcher(Sink):
         self._tell(lambda sink: sink.event(event))
 
     def incident(self, incident: Incident) -> None:
+        if incident.lasts:
+            self._lasting[incident.id] = incident
+        else:
+            self._lasting.pop(incident.id, None)
         self._tell(lambda sink: sink.incident(incident))
 
     def finish(self, summary: RunSummary) -> None:
@@ -102,7 +111,7 @@ class Dispatcher(Sink):
 
         A sink that stays (the same object) keeps what waits for it. One that goes is given what waits for it, and is
         closed; nobody waits for that but the new sinks, which are started when the old ones are closed (they may write
-        to the same file) or `close_s` later, and lose no event in between.
+        to the same file) or `close_s` later, and lose no event in between. They are told the incidents that last.
         """
         kept = [lane for lane in self._lanes if any(lane.sink is sink for sink in sinks)]
         for lane in self._lanes:
@@ -115,6 +124,9 @@ class Dispatcher(Sink):
             for lane in self._lanes:
                 if lane not in kept:
                     lane.start(self._run)
+                    # What began before its time is over in its time, and it is to know of what.
+                    for incident in self._lasting.values():
+                        lane.note(partial(lane.sink.incident, incident))
 
     def counters(self) -> dict[str, SinkCounters]:
         """What became of what each sink was given, by the sink's name; safe in any thread."""
@@ -144,6 +156,8 @@ class Dispatcher(Sink):
         for lane in ending:
             if not lane.join(None if limit_s is None else _left_s(started_s, limit_s)):
                 detail = f"{lane.name} did not come to its end within {limit_s:g} s: {lane.unfinished()}"
+                # Often the run is over by now, and nobody takes incidents any more.
+                _log.warning("%s", detail)
                 self._report(Incident.once("sink", "unfinished", detail))
         return next((lane.error for lane in ending if lane.error is not None), None)
 

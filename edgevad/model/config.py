@@ -38,6 +38,7 @@ class ModelConfig:
             the network; with the others it is one more channel of it.
         log_offset: added to gray in [0, 1] before the logarithm; about the sensor's noise floor.
         cell_px: side of the cells that local errors are averaged over, in pixels at size_px.
+        halve_memory_above_px: larger frames are remembered at half their size (`memory_px`).
     """
 
     appearance: Appearance = "log"
@@ -52,6 +53,7 @@ class ModelConfig:
     score: Score = "parts"
     log_offset: float = 0.03
     cell_px: int = 8
+    halve_memory_above_px: int = 96
 
     def __post_init__(self) -> None:
         for name, kind in (("appearance", Appearance), ("motion", Motion), ("decoder", Decoder), ("score", Score)):
@@ -66,7 +68,7 @@ class ModelConfig:
             )
         if self.appearance == "none" and self.motion in ("none", "auto"):
             raise OptionError("the model would look at nothing", fix="Give it an appearance or a motion channel")
-        for name in ("size_px", "width", "depth", "latent", "cell_px"):
+        for name in ("size_px", "width", "depth", "latent", "cell_px", "halve_memory_above_px"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}", expected="1 or more")
         if self.size_px % 2**self.depth or self.size_px < 16:
@@ -91,6 +93,16 @@ class ModelConfig:
         if self.motion == "flow" or self.motion == "difference":
             motion = MotionSpec(self.motion, self.motion_lags_ms, self.flow_width_px)
         return InputSpec(self.size_px, self.size_px, motion)
+
+    @property
+    def memory_px(self) -> int:
+        """Side of the frames that the memory compares; size_px where the score has none.
+
+        Half of size_px above halve_memory_above_px, so long as half a cell is a whole number of pixels then, too
+        (cell_px a multiple of 4): `detail` has the cells of `residual`.
+        """
+        large = self.score == "parts" and self.size_px > self.halve_memory_above_px
+        return self.size_px // 2 if large and self.cell_px % 4 == 0 else self.size_px
 
     @property
     def appearance_channels(self) -> int:
@@ -120,12 +132,14 @@ class ModelConfig:
     def from_json(cls, value: dict[str, Any]) -> ModelConfig:
         """Raises ModelError where `value` is not what `to_json` wrote."""
         try:
-            return cls(**{**value, "motion_lags_ms": tuple(int(lag) for lag in value["motion_lags_ms"])})
+            lags = tuple(int(lag) for lag in value["motion_lags_ms"])
+            # Models from before memories were halved remember at full size, and do not say so.
+            return cls(**{"halve_memory_above_px": value["size_px"], **value, "motion_lags_ms": lags})
         except (KeyError, TypeError, ValueError, OptionError) as error:
             raise ModelError(f"the model's configuration does not hold together: {error}") from error
 
 
-# Multiply-adds a frame at one appearance channel, the bank included: nano 2.5 M, small 5.3 M, base 44 M.
+# Multiply-adds a frame at one appearance channel, the bank included: nano 2.5 M, small 5.3 M, base 37 M.
 PRESETS: dict[str, ModelConfig] = {
     "nano": ModelConfig(width=8, latent=48),
     "small": ModelConfig(),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from edgevad.model.config import ModelConfig
 from edgevad.spec import NEAREST_EPISODES
 
-__all__ = ["EXCLUDED", "NEIGHBOURS", "RecurrenceMemory", "cell_means", "channel_mean"]
+__all__ = ["EXCLUDED", "NEIGHBOURS", "RecurrenceMemory", "at_memory_size", "cell_means", "channel_mean"]
 
 # Nearest episodes that a frame is compared with.
 NEIGHBOURS = NEAREST_EPISODES
@@ -31,7 +31,10 @@ EXCLUDED = 1e6
 class RecurrenceMemory(nn.Module):
     """Principal directions of a recording, and the comparison of frames with a bank of coordinates.
 
-    Buffers, with D = C * H * W values in a standardised frame and d coordinates:
+    Frames above 96 pixels are remembered at half their size: products with the templates, which are never quantised,
+    took a third of a graph of 8 bits at 128 pixels.
+
+    Buffers, with D = C * memory_px**2 values in a standardised frame as it is remembered, and d coordinates:
         mean_frame: (D,).
         templates: (d, D), orthogonal, each of norm sqrt(D), so that squared distances of coordinates are mean squared
             differences per value.
@@ -44,28 +47,38 @@ class RecurrenceMemory(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.shape = (config.channels, config.size_px, config.size_px)
-        self.cell_px = config.cell_px
-        values = config.channels * config.size_px**2
+        self.shape = (config.channels, config.memory_px, config.memory_px)
+        self.cell_px = config.cell_px * config.memory_px // config.size_px
+        values = config.channels * config.memory_px**2
         self.register_buffer("mean_frame", torch.zeros(values))
         self.register_buffer("templates", torch.zeros(config.latent, values))
         self.register_buffer("rank", F.one_hot(torch.tensor(0), NEIGHBOURS).float())
 
     @torch.no_grad()
     def learn(self, mean_frame: Tensor, directions: Tensor) -> None:
-        """Take the mean frame (C, H, W) and principal directions (k, D) of any length, k <= d; the rest stay zero."""
+        """Take the mean frame, D values, and principal directions (k, D) of any length, k <= d; the rest stay zero.
+
+        Both are of frames at the size they are remembered at.
+        """
         self.mean_frame.copy_(mean_frame.flatten())
         norm = directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
         self.templates.zero_()
         self.templates[: len(directions)] = directions / norm * directions.shape[1] ** 0.5
 
+    def remembered(self, x: Tensor) -> Tensor:
+        """Standardised frames (N, C, H, W) -> the same at the size they are remembered at."""
+        return at_memory_size(x, self.shape[1])
+
     def coordinates(self, x: Tensor) -> Tensor:
         """Standardised frames (N, C, H, W) -> (N, d)."""
-        flat = x.flatten(1) - self.mean_frame
+        return self._coordinates(self.remembered(x))
+
+    def _coordinates(self, remembered: Tensor) -> Tensor:
+        flat = remembered.flatten(1) - self.mean_frame
         return flat @ self.templates.T / flat.shape[1]
 
     def frames(self, coordinates: Tensor) -> Tensor:
-        """Coordinates (..., d) -> frames (..., D)."""
+        """Coordinates (..., d) -> frames (..., D) as they are remembered."""
         return coordinates @ self.templates + self.mean_frame
 
     def nearest(self, coordinates: Tensor, bank: Tensor, excluded: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -95,14 +108,21 @@ class RecurrenceMemory(nn.Module):
 
     def forward(self, x: Tensor, bank: Tensor, excluded: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Standardised frames (N, C, H, W) -> `view` (N,), and the local errors behind `detail` (N, h, w)."""
-        squared, coordinates = self.nearest(self.coordinates(x), bank, excluded)
+        seen = self.remembered(x)
+        squared, coordinates = self.nearest(self._coordinates(seen), bank, excluded)
         view = ((squared * self.rank).sum(dim=1)).sqrt()
-        recalled = self.frames(coordinates).reshape(-1, NEIGHBOURS, *self.shape)  # (N, NEIGHBOURS, C, H, W)
-        error = channel_mean((x.unsqueeze(1) - recalled).square(), dim=2)  # (N, NEIGHBOURS, H, W)
+        recalled = self.frames(coordinates).reshape(-1, NEIGHBOURS, *self.shape)  # (N, NEIGHBOURS, C, H', W')
+        error = channel_mean((seen.unsqueeze(1) - recalled).square(), dim=2)  # (N, NEIGHBOURS, H', W')
         cells = cell_means(error, self.cell_px)
         # What does not count must not explain anything either.
         unusable = (squared >= EXCLUDED / 2).float() * EXCLUDED
         return view, (cells + unusable[:, :, None, None]).amin(dim=1)
+
+
+def at_memory_size(x: Tensor, memory_px: int) -> Tensor:
+    """Frames (N, C, H, H) -> (N, C, memory_px, memory_px), means over blocks of pixels; x itself where that is H."""
+    shrink = x.shape[-1] // memory_px
+    return x if shrink == 1 else F.avg_pool2d(x, shrink)
 
 
 def cell_means(values: Tensor, cell_px: int) -> Tensor:

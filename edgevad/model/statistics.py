@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgevad.model.autoencoder import Representation
 from edgevad.model.cache import FrameCache
+from edgevad.model.memory import at_memory_size
 
 __all__ = ["RecordingStatistics", "batch_of", "elapsed_s", "recording_statistics", "recurrence_share"]
 
@@ -34,6 +35,7 @@ class RecordingStatistics:
         mean, scale: (C,) of the raw representation.
         mean_frame: (C, H, W) of the standardised representation.
         templates: (k, C*H*W) principal directions times their standard deviations, strongest first.
+        remembered: mean frame and templates of the same frames at the size that the memory keeps (`memory_px`).
         variance: mean squared distance per value of standardised frames from the mean frame.
         template_share: share of that variance that the templates explain, in [0, 1].
         recurrence: share of that variance that frames of other times explain; None where the recording is too short.
@@ -43,6 +45,7 @@ class RecordingStatistics:
     scale: Tensor
     mean_frame: Tensor
     templates: Tensor
+    remembered: tuple[Tensor, Tensor]
     variance: float
     template_share: float
     recurrence: float | None
@@ -60,7 +63,8 @@ def recording_statistics(
     cache: FrameCache, representation: Representation, components: int, *, seed: int = 0
 ) -> RecordingStatistics:
     """Set `representation`'s mean and scale from the recording and return everything the trainer starts from."""
-    values = representation.config.channels * representation.config.size_px**2
+    config = representation.config
+    values = config.channels * config.size_px**2
     count = min(len(cache), SAMPLE_FRAMES, int(SAMPLE_BYTES / (4 * values)))
     sample = np.unique(np.linspace(0, len(cache) - 1, count).round().astype(np.int64))
     x = torch.cat([representation.raw(*batch_of(cache, sample[i : i + CHUNK])) for i in range(0, len(sample), CHUNK)])
@@ -73,16 +77,27 @@ def recording_statistics(
     mean_frame = x.mean(dim=0)
     flat = (x - mean_frame).flatten(1)  # (n, C*H*W)
     variance = max(float(flat.square().mean()), 1e-8)
+    templates, u, s = _principal(flat, components, seed)
+    template_share = min(float(s[: len(templates)].square().sum()) / (variance * flat.numel()), 1.0)
+    times_s = torch.from_numpy(elapsed_s(cache)[sample])
+    neighbours = max(5, round(NEIGHBOURS * len(sample) / len(cache)))
+    recurrence = recurrence_share(flat, u * s, times_s, neighbours)
+    remembered = mean_frame, templates
+    if config.memory_px != config.size_px:
+        # Directions of the small frames themselves: those of the large ones, made small, are no longer orthogonal.
+        small = at_memory_size(x, config.memory_px)
+        small_frame = small.mean(dim=0)
+        remembered = small_frame, _principal((small - small_frame).flatten(1), components, seed)[0]
+    return RecordingStatistics(mean, scale, mean_frame, templates, remembered, variance, template_share, recurrence)
+
+
+def _principal(flat: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of frames (n, D) about their mean: templates (k, D), and u (n, q), s (q,) of the decomposition they come from."""
     k = min(components, len(flat) - 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         u, s, v = torch.svd_lowrank(flat, q=min(k + 8, *flat.shape), niter=3)
-    templates = (v[:, :k] * (s[:k] / len(flat) ** 0.5)).T.contiguous()
-    template_share = min(float(s[:k].square().sum()) / (variance * flat.numel()), 1.0)
-    times_s = torch.from_numpy(elapsed_s(cache)[sample])
-    neighbours = max(5, round(NEIGHBOURS * len(sample) / len(cache)))
-    recurrence = recurrence_share(flat, u * s, times_s, neighbours)
-    return RecordingStatistics(mean, scale, mean_frame, templates, variance, template_share, recurrence)
+    return (v[:, :k] * (s[:k] / len(flat) ** 0.5)).T.contiguous(), u, s
 
 
 def recurrence_share(flat: Tensor, coordinates: Tensor, times_s: Tensor, neighbours: int = NEIGHBOURS) -> float | None:

@@ -115,7 +115,7 @@ class Trainer:
         statistics = recording_statistics(self._fed, self.module.representation, model.latent, seed=config.seed)
         self.module.autoencoder.start_from_templates(statistics.mean_frame, statistics.templates)
         if self.module.memory is not None:
-            self.module.memory.learn(statistics.mean_frame, statistics.templates)
+            self.module.memory.learn(*statistics.remembered)
         self.recurrence = statistics.recurrence
         self.template_share = statistics.template_share
         self._variance = statistics.variance

@@ -78,6 +78,8 @@ def _percentiles(latency: LatencyHistogram) -> str:
 def _verdict(found: Measurement, target: str) -> Text:
     if found.budget_s is None:
         return Text(f"none known here for {target}", style="yellow")
+    if found.is_within_budget is None:
+        return Text("no frame was judged", style="bold red")
     p99_ms, budget_ms = 1e3 * found.latency.percentile_s(99), 1e3 * found.budget_s
     if found.is_within_budget:
         return Text(f"kept: p99 {p99_ms:.1f} ms of {budget_ms:g} ms", style="green")

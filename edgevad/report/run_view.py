@@ -122,7 +122,10 @@ class LiveView(_Meter):
 
     def incident(self, incident: Incident) -> None:
         self._lines.append((incident.kind, Text(incident_line(incident), style="magenta")))
-        if self._frames == 0:  # a camera that is waited for gives no frame to draw at
+        # A camera that is lost, or waited for, gives no frame to draw at.
+        if self._latest:
+            self.draw(next(reversed(self._latest.values())))
+        else:
             self._live.update(Group(*(line for _, line in self._lines)), refresh=True)
 
     def close(self) -> None:

@@ -65,8 +65,10 @@ class Measurement:
 
     @property
     def is_within_budget(self) -> bool | None:
-        """Whether 99 of 100 frames are judged in time; None where there is no budget."""
-        return None if self.budget_s is None else self.latency.percentile_s(99) <= self.budget_s
+        """Whether 99 of 100 frames are judged in time; None where there is no budget, or no frame was judged."""
+        if self.budget_s is None or not self.latency.count:
+            return None
+        return self.latency.percentile_s(99) <= self.budget_s
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -33,6 +33,8 @@ __all__ = ["Pipeline", "Result", "State"]
 
 # So often the heart beats where no frame comes.
 _HEARTBEAT_S = 0.5
+# Resizing takes milliseconds, optical flow tens of them.
+_STUCK_S = 5.0
 
 
 class _Stream:
@@ -99,7 +101,7 @@ class Pipeline:
         on_event: told events that are over without a frame that shows it, since their camera was lost; also in the
             iterating thread. Without it, `finish` gives them.
         heartbeat: called in the iterating thread after every batch, and twice a second where no frames come: as long as
-            it is called, frames are scored or would be.
+            it is called, frames are scored or would be. Not while a camera's reader hangs with a frame in its hands.
 
     Attributes:
         stopped: `stop` was called.
@@ -162,7 +164,7 @@ class Pipeline:
                 received = self._receive()
                 if received:
                     yield from self._results(received)
-                if self.heartbeat is not None:
+                if self.heartbeat is not None and not self._is_stuck():
                     self.heartbeat()
         finally:
             self.close()
@@ -171,13 +173,16 @@ class Pipeline:
         """After the last frame: the events that were still open, closed at their last frames."""
         self.close()
         self._settle()
-        events, self._untold = self._untold, []
+        incidents = []
         for stream in self._streams.values():
             event, incident = stream.state.finish()
             if event is not None:
-                events.append(event)
+                self._untold.append(event)
             if incident is not None:
-                self._tell(incident)
+                incidents.append(incident)
+        for incident in incidents:
+            self._tell(incident)  # what that raises costs no event: they are given when this is called again
+        events, self._untold = self._untold, []
         return events
 
     def counters(self) -> list[FrameCounters]:
@@ -309,6 +314,12 @@ class Pipeline:
                 else:
                     self.on_event(event)
         self._tell(incident)
+
+    def _is_stuck(self) -> bool:
+        """Whether a camera's frame has not come through its preparation for so long that it never will."""
+        now_s = time.perf_counter()
+        sinces_s = [r.preparing_since_s for r in self._streams if isinstance(r, CameraReader)]
+        return any(since_s is not None and now_s - since_s > _STUCK_S for since_s in sinces_s)
 
     def _tell(self, incident: Incident) -> None:
         if self.on_incident is not None:

@@ -23,7 +23,8 @@ from edgevad.spec import InputSpec
 
 __all__ = ["CameraReader", "Inbox", "PreparedFrame", "Reader", "RecordingReader", "reader_of"]
 
-_JOIN_TIMEOUT_S = 10.0
+# A recording's frame is decoded in the end; a camera's reader that hangs is left behind.
+_JOIN_TIMEOUT_S, _CAMERA_JOIN_S = 10.0, 0.3
 # Of a recording, besides the one being consumed: one waits, and the decoder has another in hand. Decoding speeds differ
 # from frame to frame; this evens them out.
 READ_AHEAD_BATCHES = 2
@@ -34,6 +35,7 @@ LARGE_BYTES = 3 * 640 * 360
 PATIENCE_S = 0.02
 # A frame that is held back by a limit of the rate is replaced by the next one when it is older than this.
 _FRESH_S = 0.02
+_LOOK_S = 0.05
 
 
 class PreparedFrame(NamedTuple):
@@ -61,6 +63,8 @@ class _End(NamedTuple):
 
 class Reader(ABC):
     """Reads one source, once, into `inbox`; from `start` to `close`."""
+
+    _join_s = _JOIN_TIMEOUT_S
 
     def __init__(self, source: Source, inbox: Inbox) -> None:
         self.source = source
@@ -98,7 +102,7 @@ class Reader(ABC):
         self.source.close()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(_JOIN_TIMEOUT_S)
+                thread.join(self._join_s)
 
     def _thread(self, name: str, target: Any) -> None:
         self._threads.append(threading.Thread(target=target, name=f"edgevad {name}", daemon=True))
@@ -119,16 +123,19 @@ class CameraReader(Reader):
 
     Attributes:
         unusable: frames that could not be prepared (a few pixels in size); others follow them.
+        preparing_since_s: by `time.perf_counter()`, while a frame is in its hands; else None.
     """
+
+    _join_s = _CAMERA_JOIN_S
 
     def __init__(self, source: Source, spec: InputSpec, inbox: Inbox) -> None:
         super().__init__(source, inbox)
         # A camera's frame is wanted soon, and nobody else wants the cores meanwhile.
         self._preprocessor = Preprocessor(spec, alone=False)
         self._wanted: SimpleQueue[None] = SimpleQueue()
-        self._ended = threading.Event()
         self._period_s = 0.0
         self.unusable = 0
+        self.preparing_since_s: float | None = None
         self._thread("decoder", self._read)
 
     def start(self) -> None:
@@ -143,7 +150,6 @@ class CameraReader(Reader):
 
     def stop(self) -> None:
         super().stop()
-        self._ended.set()
         self._wanted.put(None)
 
     def receive(self, item: Any) -> list[PreparedFrame] | None:
@@ -162,7 +168,7 @@ class CameraReader(Reader):
                     self._wanted.get()
                     self._hold_back(due_s)
                     while not self._stopping and (frame := next(frames, None)) is not None:
-                        taken_s = time.perf_counter()
+                        taken_s = self.preparing_since_s = time.perf_counter()
                         if (prepared := self._prepared(frame)) is not None:
                             break
                         self.unusable += 1
@@ -172,6 +178,7 @@ class CameraReader(Reader):
                     # average, not only approached from below.
                     due_s = max(due_s + self._period_s, taken_s - self._period_s)
                     self._put(PreparedFrame(frame, prepared[0], taken_s, time.perf_counter() - taken_s))
+                    self.preparing_since_s = None
         except BaseException as error:
             end = _End(error)
         self._put(end)
@@ -181,7 +188,7 @@ class CameraReader(Reader):
         has_waited = False
         while not self._stopping and (left_s := due_s + self._period_s - time.perf_counter()) > 0:
             has_waited = True
-            self._ended.wait(min(left_s, 0.1))
+            time.sleep(min(left_s, _LOOK_S))  # an Event's lock must not be taken in a signal handler
         if has_waited and isinstance(self.source, LiveSource):
             # What came meanwhile has aged: that would look like latency, and lower the rate further.
             self.source.pass_over_older(min(self._period_s / 4, _FRESH_S))

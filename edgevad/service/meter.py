@@ -39,7 +39,10 @@ class RunMeter(Sink):
         self._beat_s = time.monotonic()
 
     def push(self, result: Result) -> None:
-        self._scores[result.frame.source_id] = result.anomaly_score
+        name = result.frame.source_id
+        if name not in self._scores and self.pipeline is not None and len(self._scores) >= len(self.pipeline.sources):
+            self._scores = {}  # a recording may be thousands of clips, each a name
+        self._scores[name] = result.anomaly_score
         if result.anomaly_score is not None:
             self._latency.push(result.latency_s)
 

@@ -86,7 +86,7 @@ class Grabber:
     def _read_all(self, capture: Capture) -> None:
         patience_s = self._first_s
         failing_since_s: float | None = None
-        last_s = -math.inf
+        last_stamp_s = taken_s = -math.inf
         while not self._leaving.is_set():
             asked_s = time.perf_counter()
             ok, pixels = capture.read()
@@ -95,9 +95,12 @@ class Grabber:
                 failing_since_s, patience_s = None, self._end_s
                 stamp_s = capture.taken_s()
                 # Where the driver's clock jitters or is another one, the time of arrival is the better one.
-                is_sound = stamp_s is not None and last_s < stamp_s and 0 <= now_s - stamp_s <= _OLDEST_STAMP_S
-                last_s = stamp_s if is_sound and stamp_s is not None else now_s
-                self._listener.grabbed(self, image, now_ns - round((now_s - last_s) * 1e9), last_s)
+                if stamp_s is not None and last_stamp_s < stamp_s and 0 <= now_s - stamp_s <= _OLDEST_STAMP_S:
+                    last_stamp_s = stamp_s
+                    taken_s = max(stamp_s, taken_s)
+                else:
+                    taken_s = now_s
+                self._listener.grabbed(self, image, now_ns - round((now_s - taken_s) * 1e9), taken_s)
                 continue
             if ok:
                 self._listener.spoilt(self)

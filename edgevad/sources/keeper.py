@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -22,6 +23,7 @@ MOST_HUNG = 3
 # A driver keeps to its own time limit for opening, and says more clearly what is wrong: it comes first.
 _OPENING_GRACE_S = 1.0
 _UNTOLD = 64
+_SIZES_EVERY_S = 5.0
 
 
 class Receiver(Protocol):
@@ -83,6 +85,8 @@ class Keeper:
         self._untold: deque[Incident] = deque(maxlen=_UNTOLD)
         self._closed = False
         self._shape: tuple[int, ...] | None = None  # of the latest frame
+        self._sizes = 0  # changes that are not told yet
+        self._size_told_s = -math.inf
         self._grabber: Grabber | None = None
         self._left: list[Grabber] = []  # told to leave, and perhaps hanging
         self._openings = 0
@@ -275,6 +279,13 @@ class Keeper:
         self._changed.notify()
 
     def _tell_size(self, before: tuple[int, ...], now: tuple[int, ...]) -> None:
+        self._sizes += 1
+        now_s = time.perf_counter()
+        if now_s - self._size_told_s < _SIZES_EVERY_S:
+            return  # a camera that cannot make up its mind is told now and then
         detail = f"frames are {now[1]}x{now[0]} px now, {before[1]}x{before[0]} before"
+        if self._sizes > 1:
+            detail += f"; {self._sizes} changes since this was last told"
+        self._sizes, self._size_told_s = 0, now_s
         self._untold.append(Incident.once("frame_size", "changed", detail, self._name))
         self._changed.notify()

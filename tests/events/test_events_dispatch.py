@@ -19,7 +19,7 @@ from edgevad.runtime.session import RunSummary
 from edgevad.sources import Frame
 
 RUN = RunInfo("b", "b", "", "cpu", ("cam",), 4.0, True)
-SUMMARY = RunSummary("b", ("cam",), 4.0, None)
+SUMMARY = RunSummary(RUN, None)
 PATIENCE_S = 20.0
 
 
@@ -344,6 +344,28 @@ def test_sinks_are_replaced_without_losing_what_waits() -> None:
         assert goes.told == ["start", "event 1", "close"]
         stays.gate.set()
         until(lambda: stays.told == ["start", "event 1", "event 2"])
+
+
+def test_a_new_sink_is_told_what_lasts() -> None:
+    stays, comes = Recording("stays"), Recording("comes")
+    with dispatching(stays) as dispatcher:
+        lost = Incident("camera_lost", "stale", "gone", "cam")
+        dispatcher.incident(lost)
+        dispatcher.incident(Incident("storage", "full", "full").ended())
+        dispatcher.incident(incident("changed"))
+        dispatcher.replace([stays, comes])
+        dispatcher.incident(lost.ended())
+        until(lambda: comes.told == ["start", "incident stale", "incident stale"])
+        until(lambda: stays.told == ["start", "incident stale", "incident full", "incident changed", "incident stale"])
+
+
+def test_figures_that_fail_cost_their_sink_its_figures_and_nobody_anything_else() -> None:
+    class Broken(Recording):
+        def figures(self) -> dict[str, int]:
+            raise ZeroDivisionError
+
+    with dispatching(Broken("broken"), Recording("sound")) as dispatcher:
+        assert {name: one.figures for name, one in dispatcher.counters().items()} == {"broken": {}, "sound": {}}
 
 
 def test_a_sink_that_hangs_on_its_way_out_does_not_keep_the_new_one_waiting_for_ever() -> None:

@@ -43,9 +43,9 @@ def _float_graph(config: ModelConfig) -> bytes:
     with torch.no_grad():
         module.autoencoder.mean_frame.normal_()
         assert module.memory is not None
-        values = config.channels * config.size_px**2
+        values = len(module.memory.mean_frame)
         directions, _ = torch.linalg.qr(torch.randn(values, config.latent))
-        mean = torch.randn(config.channels, config.size_px, config.size_px)
+        mean = torch.randn(values)
         module.memory.learn(mean, directions.T)
         module.memory.rank[2] = 1.0
         if "motion" in config.parts:
@@ -434,6 +434,7 @@ ACCEPTED: list[tuple[Breaker, str]] = [
 
 
 def conv_and_linear() -> list[ModelConfig]:
-    """The tiny model with both decoders, with and without motion."""
+    """The tiny model with both decoders, with and without motion, and with a memory of half its size."""
     flow = replace(TINY, motion="flow", motion_lags_ms=(100, 200))
-    return [TINY, replace(TINY, decoder="linear"), flow, replace(flow, decoder="linear")]
+    halved = replace(TINY, halve_memory_above_px=16)
+    return [TINY, replace(TINY, decoder="linear"), flow, replace(flow, decoder="linear"), halved]

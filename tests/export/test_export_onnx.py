@@ -19,6 +19,7 @@ from edgevad.model.scoring import ScoringModule, local_errors, motion_errors, pe
 TINY = ModelConfig(size_px=32, width=4, depth=2, latent=6, cell_px=8)
 PATCH = replace(TINY, score="patch", motion="none")
 PARTS = replace(TINY, motion="none")
+LARGE = replace(PARTS, halve_memory_above_px=16)
 MOVING = replace(TINY, motion="flow", motion_lags_ms=(100, 200))
 VARIANTS = [
     PATCH,
@@ -29,7 +30,13 @@ VARIANTS = [
     PARTS,
     replace(PARTS, appearance="color", decoder="conv"),
     MOVING,
+    LARGE,
+    replace(LARGE, appearance="color", motion="flow"),
 ]
+
+
+def name_of(config: ModelConfig) -> str:
+    return f"{config.appearance}-{config.motion}-{config.decoder}-{config.score}-{config.memory_px}"
 
 
 def module_of(config: ModelConfig) -> ScoringModule:
@@ -40,9 +47,9 @@ def module_of(config: ModelConfig) -> ScoringModule:
     with torch.no_grad():
         module.autoencoder.mean_frame.normal_()
         if module.memory is not None:
-            values = config.channels * 32 * 32
+            values = len(module.memory.mean_frame)
             directions, _ = torch.linalg.qr(torch.randn(values, 6))
-            module.memory.learn(torch.randn(config.channels, 32, 32), directions.T)
+            module.memory.learn(torch.randn(values), directions.T)
             module.memory.rank.copy_(torch.eye(5)[2])
         if "motion" in config.parts:
             module.mean_motion.exponential_(0.2)
@@ -74,7 +81,7 @@ def exported(config: ModelConfig, **options: int) -> bytes:
     return onnx_from_model(module_of(config), bank=bank_of() if config.score == "parts" else None, **options)
 
 
-@pytest.mark.parametrize("config", VARIANTS, ids=lambda c: f"{c.appearance}-{c.motion}-{c.decoder}-{c.score}")
+@pytest.mark.parametrize("config", VARIANTS, ids=name_of)
 def test_onnx_runtime_computes_what_torch_computes(config: ModelConfig) -> None:
     module = module_of(config)
     session = onnxruntime.InferenceSession(exported(config), providers=["CPUExecutionProvider"])
@@ -112,7 +119,7 @@ def test_graph_keeps_to_the_contract() -> None:
     assert "ConvTranspose" not in {node.op_type for node in graph.graph.node}
 
 
-@pytest.mark.parametrize("config", VARIANTS, ids=lambda c: f"{c.appearance}-{c.motion}-{c.decoder}-{c.score}")
+@pytest.mark.parametrize("config", VARIANTS, ids=name_of)
 def test_graph_has_no_form_that_a_tensorrt_in_the_field_refuses_or_misreads(config: ModelConfig) -> None:
     graph = onnx.load_from_string(exported(config, batch=1))
     assert (graph.opset_import[0].version, graph.ir_version) == (17, 8)

@@ -32,10 +32,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
 
 @pytest.mark.tensorrt
 @needs_tensorrt_rtx
-@pytest.mark.parametrize("config", conv_and_linear(), ids=lambda c: f"{c.decoder}-{c.motion}")
+@pytest.mark.parametrize("config", conv_and_linear(), ids=lambda c: f"{c.decoder}-{c.motion}-{c.memory_px}")
 def test_float_and_quantised_graphs_parse_and_build(config: ModelConfig, tmp_path: Path) -> None:
     graph = float_graph(config)
     for model in (graph, quantised(graph, tmp_path)):
+        assert lint_graph(model, opset_max=17, static_shapes=True) == []
         said = asked(model, compute_capability="8.7")
         assert (said.parsed, said.built, said.crashed) == (True, True, False), said.messages
         assert said.compute_capability == "8.6"

@@ -42,11 +42,42 @@ def test_what_a_frame_is_judged_by(
         ({"appearance": "none", "motion": "none", "score": "patch"}, "look at nothing"),
         ({"appearance": "none", "motion": "flow"}, "another score: patch, mse or pcc"),
         ({"motion": "flow", "motion_lags_ms": ()}, "motion lags"),
+        ({"halve_memory_above_px": 0}, "halve_memory_above_px is 0; expected 1 or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         replace(CONFIG, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "memory_px", "cell_px"),
+    [
+        ("nano", {}, 64, 8),
+        ("small", {}, 64, 8),
+        ("base", {}, 96, 12),
+        ("base", {"halve_memory_above_px": 64}, 48, 12),
+        ("base", {"size_px": 64}, 64, 8),
+        ("base", {"size_px": 128}, 64, 16),
+        ("small", {"size_px": 192, "depth": 5}, 96, 24),
+        ("small", {"size_px": 112}, 112, 14),  # half a cell would be three and a half pixels
+        ("small", {"size_px": 128, "halve_memory_above_px": 128}, 128, 16),
+        ("small", {"size_px": 128, "score": "patch"}, 128, 16),
+    ],
+)
+def test_large_frames_are_remembered_at_half_their_size(
+    name: str, changes: dict[str, Any], memory_px: int, cell_px: int
+) -> None:
+    config = preset(name, **changes)
+    assert (config.memory_px, config.cell_px) == (memory_px, cell_px)
+
+
+def test_a_model_from_before_that_remembers_at_full_size() -> None:
+    written = preset("base", size_px=128).to_json()
+    del written["halve_memory_above_px"]
+    config = ModelConfig.from_json(written)
+    assert (config.size_px, config.memory_px) == (128, 128)
+    assert ModelConfig.from_json(config.to_json()) == config
 
 
 @pytest.mark.parametrize("name", PRESETS)

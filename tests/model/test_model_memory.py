@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from edgevad.model.config import ModelConfig
 from edgevad.model.memory import EXCLUDED, NEIGHBOURS, RecurrenceMemory
+from edgevad.model.scoring import local_errors
 
 CONFIG = ModelConfig(size_px=16, width=4, depth=2, latent=6, cell_px=4)
 VALUES = 16 * 16
+LARGE = replace(CONFIG, size_px=32, cell_px=8, halve_memory_above_px=16)  # remembered at 16 px, in cells of 4
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -19,8 +23,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture
 def memory() -> RecurrenceMemory:
+    return memory_of(CONFIG)
+
+
+def memory_of(config: ModelConfig) -> RecurrenceMemory:
     """Six random orthogonal directions of different lengths, about a random mean frame."""
-    made = RecurrenceMemory(CONFIG)
+    made = RecurrenceMemory(config)
     directions, _ = torch.linalg.qr(torch.randn(VALUES, 6, generator=seeded()))
     made.learn(torch.randn(1, 16, 16, generator=seeded(1)), directions.T * torch.linspace(9.0, 0.1, 6)[:, None])
     return made
@@ -190,6 +198,48 @@ def test_a_rank_beyond_what_can_be_used_is_far_out_and_a_number(memory: Recurren
     view, detail = memory(frames_of(memory, coordinates[0, :1]), padded(bank_of(coordinates), nothing))
     assert view.item() == pytest.approx(EXCLUDED**0.5, rel=1e-3)
     assert detail.min() >= EXCLUDED
+
+
+def enlarged(frames: torch.Tensor) -> torch.Tensor:
+    """Each pixel as four: (N, C, H, W) -> (N, C, 2H, 2W)."""
+    return frames.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+def test_large_frames_have_small_templates_and_the_cells_of_their_own_size() -> None:
+    large = memory_of(LARGE)
+    assert (large.mean_frame.shape, large.templates.shape) == ((VALUES,), (6, VALUES))
+    coordinates = torch.randn(7, 2, 6, generator=seeded(12))
+    x = torch.randn(3, 1, 32, 32, generator=seeded(13))
+    view, detail = large(x, bank_of(coordinates))
+    assert view.shape == (3,)
+    assert detail.shape == local_errors(x, x, LARGE.cell_px).shape == (3, 7, 7)
+    # What differs within four pixels is not remembered, and does not make a frame odd.
+    checks = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).tile(16, 16)
+    again = large(x + checks, bank_of(coordinates))
+    torch.testing.assert_close(again, (view, detail), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("excluding", [False, True])
+def test_large_frames_are_compared_by_the_means_of_four_pixels(excluding: bool) -> None:
+    large = memory_of(LARGE)
+    remember_rank(large, 1)
+    bank = padded(bank_of(2.0 * torch.randn(9, 5, 6, generator=seeded(8))), torch.rand(9, 5, generator=seeded(9)) < 0.2)
+    excluded = torch.rand(6, 9, 5, generator=seeded(11)) < 0.4 if excluding else None
+    x = torch.randn(6, 1, 32, 32, generator=seeded(10))
+    means = torch.stack([x[..., i::2, j::2] for i in range(2) for j in range(2)]).mean(dim=0)
+    view, detail = large(x, bank, excluded)
+    expected_view, expected_detail = naive(large, means, bank, excluded)
+    np.testing.assert_allclose(view.numpy(), expected_view, rtol=1e-4)
+    np.testing.assert_allclose(detail.numpy(), expected_detail, rtol=1e-4)
+
+
+def test_a_frame_of_equal_blocks_is_what_its_small_one_is() -> None:
+    large, small = memory_of(LARGE), memory_of(CONFIG)
+    x = torch.randn(4, 1, 16, 16, generator=seeded(14))
+    bank = bank_of(torch.randn(6, 3, 6, generator=seeded(15)))
+    assert torch.equal(small.remembered(x), x)
+    torch.testing.assert_close(large.coordinates(enlarged(x)), small.coordinates(x))
+    torch.testing.assert_close(large(enlarged(x), bank), small(x, bank))
 
 
 @pytest.mark.parametrize("rank", [0, 3])

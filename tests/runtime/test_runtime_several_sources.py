@@ -18,6 +18,7 @@ from edgevad.errors import SourceError
 from edgevad.events import Event, Incident
 from edgevad.runtime.backends import Scores
 from edgevad.runtime.pipeline import Pipeline, Result
+from edgevad.runtime.preprocess import ModelInput, Preprocessor
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.sources import Frame, Source
@@ -294,6 +295,48 @@ def test_a_limited_rate_does_not_make_frames_old(scorer: Scorer) -> None:
     [counters] = pipeline.counters()
     assert counters.captured == counters.given + counters.dropped
     assert counters.dropped > 2 * counters.given
+
+
+def test_a_reader_that_hangs_stops_the_heart(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source looks alive: without this nobody would notice."""
+    monkeypatch.setattr("edgevad.runtime.pipeline._STUCK_S", 0.3)
+    go_on = threading.Event()
+    inner = Preprocessor.__call__
+
+    def hanging(self: Preprocessor, frame: Frame) -> ModelInput | None:
+        if frame.index >= 3:
+            go_on.wait(5)
+        return inner(self, frame)
+
+    monkeypatch.setattr(Preprocessor, "__call__", hanging)
+    beats: list[float] = []
+    pipeline = Pipeline(scorer, live(SimulatedCamera(rate_hz=50)), heartbeat=lambda: beats.append(time.monotonic()))
+    threading.Timer(2.5, pipeline.stop).start()
+    started_s = time.monotonic()
+    list(pipeline)
+    ended_s = time.monotonic()
+    assert ended_s - started_s < 4
+    assert ended_s - beats[-1] > 1.2
+    go_on.set()
+
+
+def test_a_second_signal_in_the_middle_of_the_first_one(scorer: Scorer) -> None:
+    """`stop` may be interrupted by itself anywhere: it takes no lock that it could wait for."""
+    pipeline = Pipeline(scorer, [live(SimulatedCamera(rate_hz=50), name) for name in "ab"])
+    [reader, _] = pipeline._streams
+    inner = reader.stop
+    calls: list[int] = []
+
+    def interrupted() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            pipeline.stop()
+        inner()
+
+    reader.stop = interrupted  # type: ignore[method-assign]
+    for _ in pipeline:
+        pipeline.stop()
+    assert len(calls) >= 2
 
 
 @dataclass

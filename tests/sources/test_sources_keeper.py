@@ -301,6 +301,26 @@ def test_a_camera_that_stays_away_is_asked_for_at_a_measured_pace(told: Told) ->
     assert all(step_s >= pace_s for step_s, pace_s in zip(steps_s, (0.05, 0.1, 0.1, 0.1), strict=True))
 
 
+def test_one_bad_stamp_spoils_no_good_ones() -> None:
+    """A driver slower than its own frames: after one stamp from nowhere, the others are believed again."""
+    bad = iter([False] * 3 + [True] + [False] * 100)
+    camera = SimulatedCamera()
+    with LiveSource(
+        lambda: StampedCapture(camera, lambda now_s: 0.0 if next(bad) else now_s - 0.05), name="c", kind="camera"
+    ) as source:
+        ages_s = [time.perf_counter() - (frame.captured_s or 0.0) for frame in islice(source, 20)]
+    # For five frames the last one that had no stamp is the newest; then they have passed it.
+    assert min(ages_s[-8:]) > 0.04
+
+
+def test_a_camera_that_cannot_make_up_its_mind_is_told_now_and_then(camera: SimulatedCamera, told: Told) -> None:
+    with keep(camera, told) as source:
+        for frame in islice(source, 40):
+            camera.size_px = (64, 48) if frame.index % 2 else (96, 54)
+    sizes = [incident for incident in told.incidents if incident.kind == "frame_size"]
+    assert len(sizes) == 1
+
+
 class StampedCapture(Capture):
     """100 frames a second, with the driver's stamps as `stamp_s` has them from the time of arrival."""
 
