@@ -98,10 +98,11 @@ def try_lock(path: str | os.PathLike[str], *, mode: int = 0o644) -> int | None:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_file(path: str | os.PathLike[str], mode: str = "wb", *, permissions: int | None = None) -> Iterator[IO[Any]]:
     """Write beside `path`, fsync, rename: readers see the old file or the whole new one.
 
-    `mode` is "wb" or "w" (UTF-8). An exception inside the block leaves the old file as it was.
+    `mode` is "wb" or "w" (UTF-8). `permissions`: of the file; None leaves them to the umask. An exception inside the
+    block leaves the old file as it was.
 
     Raises:
         OutputError: the file cannot be written.
@@ -118,7 +119,7 @@ def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            part.chmod(0o666 & ~_umask())
+            part.chmod(0o666 & ~_umask() if permissions is None else permissions)
             part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)

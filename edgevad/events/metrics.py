@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevad._extras import require
-from edgevad._files import input_errors, output_errors
+from edgevad._files import atomic_file, input_errors
 from edgevad.errors import ConfigError, SinkError
 from edgevad.events.counters import RunSnapshot
 from edgevad.events.event import Event
@@ -62,7 +62,7 @@ class PrometheusSink(Sink):
 
     Raises:
         MissingExtraError: prometheus-client is not installed.
-        ConfigError: the token's file is empty, no text, or readable by everybody.
+        ConfigError: the token's file has no token, or is readable by everybody.
         OutputError: it cannot be made.
         SinkError: the address is taken or not this machine's (from `start`).
     """
@@ -133,18 +133,14 @@ def token_of(path: Path) -> bytes:
     """The token in the first line of `path`; the file is made, readable by its owner alone, where there is none.
 
     Raises:
-        ConfigError: it is empty, too long, or readable by everybody.
+        ConfigError: it has no token, or is readable by everybody.
         OutputError: it cannot be made.
     """
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(handle, "w") as stream:
-                stream.write(secrets.token_urlsafe(32) + "\n")
+    with input_errors(path, ConfigError):
+        is_made_anew = not path.exists() or _is_blank(path)
+    if is_made_anew:
+        with atomic_file(path, "w", permissions=0o600) as stream:
+            stream.write(secrets.token_urlsafe(32) + "\n")
     with input_errors(path, ConfigError), path.open("rb") as stream:
         if os.fstat(stream.fileno()).st_mode & 0o007:
             raise ConfigError("everybody on this machine can read the token", where=path, fix=f"chmod o= {path}")
@@ -154,6 +150,13 @@ def token_of(path: Path) -> bytes:
             "is empty", where=path, expected="a token in its first line", fix="Delete it to get a new one"
         )
     return token
+
+
+def _is_blank(path: Path) -> bool:
+    """Our own file, and nothing in it: power was lost while an earlier version wrote it."""
+    with path.open("rb") as stream:
+        is_ours = os.fstat(stream.fileno()).st_uid == os.geteuid()
+        return is_ours and not stream.read(4096).strip(b"\0 \t\r\n")
 
 
 class _Server(ThreadingHTTPServer):

@@ -81,7 +81,10 @@ def cameras(config: RunConfig | None) -> list[Finding]:
         name = f" ({links[device]})" if device in links else ""
         findings.append(_permitted(device) or good("cameras", f"{device}{name}, may be opened"))
     for camera in config.cameras if config is not None else ():
-        findings += _configured(camera.name, camera.source)
+        try:
+            findings += _configured(camera.name, camera.source)
+        except (OSError, ValueError) as error:  # one camera must not hide the others
+            findings.append(failed(f"camera {camera.name}", f"could not be looked for ({error})"))
     if not findings:
         fix = "Connect one, load its driver, or give a container --device /dev/video0; streams need none of that"
         findings.append(warning("cameras", "no camera is connected (/dev/video*)", fix))

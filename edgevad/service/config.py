@@ -7,7 +7,6 @@ names stand here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from edgevad._toml import read_toml
 from edgevad.errors import ConfigError
 from edgevad.service.options import Place, Problem, Section, nearest, read_section
+from edgevad.service.secrets import without_secrets
 from edgevad.service.sections import (
     SECTIONS,
     CameraConfig,
@@ -65,8 +65,8 @@ class RunConfig:
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, every field; no secret is among them."""
-        value: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        """Plain JSON values, every field, to be looked at: what looks like a secret is "***"."""
+        value: dict[str, Any] = without_secrets(asdict(self))
         return value
 
     def needs_restart(self, newer: RunConfig) -> list[str]:

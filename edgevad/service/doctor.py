@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevad._masking import without_password
 from edgevad.errors import EdgevadError
 from edgevad.runtime.engines.child import child_command
 from edgevad.service import checks
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.finding import Finding, failed, good, of_error
-from edgevad.sources.address import without_password
+from edgevad.service.secrets import without_secrets
 
 __all__ = ["MARK", "examine"]
 
@@ -98,7 +99,12 @@ def examine(config: Path | None = None, cameras: Sequence[str] = (), *, limit_s:
             planned.append(in_a_child(name, limit_s or _IN_A_CHILD[name]))
         if name == "cameras":
             planned += [in_a_child("camera", limit_s or _LIMIT_S, camera=camera) for camera in cameras]
-    return findings + _carry_out(planned)
+    # What libraries and children said is in them, word by word.
+    return [_shown(finding) for finding in findings + _carry_out(planned)]
+
+
+def _shown(finding: Finding) -> Finding:
+    return Finding(**{key: without_secrets(value) for key, value in finding.to_json().items()})
 
 
 def _bound(look: Callable[[RunConfig | None], list[Finding]], config: RunConfig | None) -> Callable[[], list[Finding]]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgevad._files import atomic_file, output_errors
 from edgevad.errors import ConfigError, OptionError, ServiceError
-from edgevad.service.config import load_config
-from edgevad.service.unit import GROUPS, PLUGIN_GROUPS, UNIT_NAME, UnitSpec, sysusers_text, unit_spec, unit_text
+from edgevad.service.config import RunConfig, load_config
+from edgevad.service.needs import read_paths, written_folders
+from edgevad.service.reach import check_reach, check_writable
+from edgevad.service.unit import (
+    GROUPS,
+    PLUGIN_GROUPS,
+    STATE,
+    UNIT_NAME,
+    USER,
+    UnitSpec,
+    sysusers_text,
+    unit_spec,
+    unit_text,
+)
 
 __all__ = [
     "Installation",
@@ -93,7 +105,8 @@ def plan_installation(
     Raises:
         ConfigError: the configuration cannot be used.
         OptionError: `memory_max` is no size.
-        ServiceError: the service's user could not reach the program or the configuration.
+        ServiceError: the service's user could not reach the program, the configuration or a file that names, or not
+            write to a folder that is there.
     """
     if memory_max and re.fullmatch(r"[1-9][0-9]*[KMGT]?", memory_max) is None:
         raise OptionError(f"a memory limit of {memory_max[:40]!r}", expected="bytes, such as 1500M or 2G")
@@ -104,27 +117,33 @@ def plan_installation(
             "there is no such file", where=found, fix=f"Make one and edit it: edgevad config example > {found.name}"
         )
     program = own_command() if command is None else command
+    settings = _as_seen_there(load_config(found), root)
+    writes = [path for path in written_folders(settings) if not path.is_relative_to(STATE)]
     # A virtual environment may lie in one place, and the interpreter it uses in another.
-    needed = [Path(program[0]), found, *([Path(sys.executable)] if command is None else [])]
-    settings = replace(load_config(found), path=config.absolute())
+    needed = [Path(program[0]), settings.path, *([Path(sys.executable)] if command is None else [])]
+    needed += read_paths(settings)
+    _check_token(root, settings, writes)
     spec = unit_spec(
         settings,
         program,
         groups=_groups(root, GROUPS + (PLUGIN_GROUPS if settings.plugins else ())),
-        sees_homes=any(path.resolve().is_relative_to(home) for path in needed for home in _HOMES),
+        sees_homes=any(path.resolve().is_relative_to(home) for path in (*needed, *writes) for home in _HOMES),
         all_devices=all_devices,
         memory_max=memory_max,
         systemd_version=_systemd_version(),
     )
     if not is_image:
         for path in needed:
-            _check_reach(path)
+            check_reach(path)
+        for path in writes:
+            check_writable(path)
     files = {root / _SYSUSERS: sysusers_text(), root / _UNIT: unit_text(spec)}
     if is_image:
         # The image makes the user at its first boot.
         return Installation(root, files, (("systemctl", f"--root={root}", "enable", UNIT_NAME),))
     commands = [
         ("systemd-sysusers", f"/{_SYSUSERS}"),
+        *(("install", "-d", "-m", "0750", "-o", USER, "-g", USER, str(path)) for path in writes if not path.exists()),
         ("systemctl", "daemon-reload"),
         ("systemctl", "enable", UNIT_NAME),
     ]
@@ -217,6 +236,24 @@ def _within(root: Path, path: Path) -> Path:
     return path if path.is_relative_to(root.absolute()) else root / path.relative_to("/")
 
 
+def _as_seen_there(config: RunConfig, root: Path) -> RunConfig:
+    """`config`, which was read within an image, with the paths that the machine itself will find in it."""
+    top = root.absolute()
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(moved, value))
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{entry.name: moved(getattr(value, entry.name)) for entry in fields(value)})
+        path = Path(value) if isinstance(value, str) and value.startswith("/") else value
+        if not (isinstance(path, Path) and path.is_relative_to(top)):
+            return value
+        inside = Path("/") / path.relative_to(top)
+        return str(inside) if isinstance(value, str) else inside
+
+    return config if root == Path("/") else moved(config)
+
+
 def _groups(root: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Those wanted that there are: a unit that names another one does not start."""
     try:
@@ -236,16 +273,14 @@ def _systemd_version() -> int:
     return UnitSpec.systemd_version if found is None else int(found[1])
 
 
-def _check_reach(path: Path) -> None:
-    """Another user can open `path`: every folder on the way lets others through, and the file lets them read."""
-    real = path.resolve()
-    for place in (real, *real.parents):
-        wanted = stat.S_IXOTH if place.is_dir() else stat.S_IROTH
-        with output_errors(place):
-            is_open = bool(place.stat().st_mode & wanted)
-        if not is_open:
-            raise ServiceError(
-                "the service's own user could not read it",
-                where=place if place == real else f"{path} (because of {place})",
-                fix="Put the program under /opt (python3 -m venv /opt/edgevad) and the configuration into /etc/edgevad",
-            )
+def _check_token(root: Path, config: RunConfig, writes: list[Path]) -> None:
+    """The token is there, or the service may make it where it is to be."""
+    token = None if config.metrics is None else config.metrics.token_file
+    if token is None or _within(root, token).exists():
+        return
+    if not any(token.is_relative_to(folder) for folder in (STATE, *writes)):
+        raise ServiceError(
+            "the service could not make its token there",
+            where=token,
+            fix=f"Leave [metrics] token_file out, put it into {STATE}, or make the file",
+        )

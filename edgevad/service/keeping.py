@@ -79,5 +79,7 @@ class DrivesConfig(Section):
     def conflicts(self) -> Iterator[tuple[str, str]]:
         from edgevad.drives.policy import LegRetention, LogPolicy
 
+        if self.max_bytes < 2 * self.leg_bytes:
+            yield "max_bytes", "holds not even two legs of leg_bytes. Raise it, or lower leg_bytes"
         yield from self.refusals(LogPolicy)
         yield from self.refusals(LegRetention)

@@ -1,8 +1,7 @@
 """Log lines of a service: text for people, JSON lines for machines, priorities for the journal.
 
 All of edgevad logs through `logging.getLogger("edgevad...")`. Figures that machines should find go along as
-`extra={"fields": {...}}`. Passwords in addresses, and what follows words such as "token=", are masked whoever logs
-them.
+`extra={"fields": {...}}`. Secrets are masked whoever logs them, as `without_password` does.
 """
 
 from __future__ import annotations
@@ -10,18 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from edgevad._masking import without_password
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
 from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
-from edgevad.sources.address import without_password
+from edgevad.service.secrets import without_secrets
 
 if TYPE_CHECKING:
     from edgevad.runtime.session import RunSummary
@@ -30,15 +31,13 @@ if TYPE_CHECKING:
 else:
     _StreamHandler = logging.StreamHandler  # of Python 3.10 it takes no type
 
-__all__ = ["LogFormat", "LogSink", "configure_logging", "masked"]
+__all__ = ["LogFormat", "LogSink", "configure_logging", "log_uncaught"]
 
 LogFormat = Literal["auto", "text", "json"]
 
 # Journal priorities, as syslog has them.
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _REMEMBERED = 256
-_SECRET_NAMES = ("password", "passwd", "secret", "token", "authorization")
-_SECRET = re.compile(rf"(?i)\b({'|'.join(_SECRET_NAMES)})(\"?\s*[=:]\s*\"?)((?:bearer\s+)?[^\s\",&]+)")
 
 
 def configure_logging(
@@ -68,9 +67,23 @@ def configure_logging(
         logger.propagate = False
 
 
-def masked(text: str) -> str:
-    """`text` without what looks like a secret in it."""
-    return _SECRET.sub(r"\1\2***", without_password(text))
+def log_uncaught() -> None:
+    """From now on what nobody caught, in any thread, is a log line like all others, instead of a bare traceback.
+
+    What libraries raise may hold an address with its password, and the journal is read by many.
+    """
+    logger = logging.getLogger("edgevad.service")
+
+    def in_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_type is not SystemExit and told.exc_value is not None:
+            name = "a thread" if told.thread is None else told.thread.name
+            trace = (told.exc_type, told.exc_value, told.exc_traceback)
+            logger.critical("an error nobody expected ended %s", name, exc_info=trace)
+
+    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        logger.critical("an error nobody expected ended the run", exc_info=(kind, error, trace))
+
+    sys.excepthook, threading.excepthook = in_main, in_thread
 
 
 class LogSink(Sink):
@@ -153,13 +166,13 @@ class _Formatter(logging.Formatter):
         raise NotImplementedError
 
     def _trace(self, record: logging.LogRecord) -> str | None:
-        return masked(self.formatException(record.exc_info)) if record.exc_info else None
+        return without_password(self.formatException(record.exc_info)) if record.exc_info else None
 
 
 class _TextFormatter(_Formatter):
     def _line(self, record: logging.LogRecord) -> str:
         trace = self._trace(record)
-        text = masked(_message(record)) + _repeats(record) + (f" | {trace}" if trace else "")
+        text = without_password(_message(record)) + _repeats(record) + (f" | {trace}" if trace else "")
         clock = "" if self._is_journal else _time(record) + " "  # the journal has its own
         return f"{clock}{record.levelname.lower()} {record.name}: {_one_line(text)}"
 
@@ -177,7 +190,7 @@ class _JsonFormatter(_Formatter):
         if trace := self._trace(record):
             value["trace"] = trace
         value.update(getattr(record, "fields", None) or {})
-        return json.dumps(_masked_values(value), default=str, ensure_ascii=False)
+        return json.dumps(without_secrets(value), default=str, ensure_ascii=False)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -199,21 +212,6 @@ def _one_line(text: str) -> str:
 def _time(record: logging.LogRecord) -> str:
     clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     return f"{clock}.{int(record.msecs):03d}Z"
-
-
-def _masked_values(value: Any) -> Any:
-    """Masked value by value: masking the whole line could break its JSON."""
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, dict):
-        return {key: "***" if _is_secret(key) and held else _masked_values(held) for key, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked_values(held) for held in value]
-    return value if isinstance(value, int | float | bool) or value is None else masked(str(value))
-
-
-def _is_secret(key: object) -> bool:
-    return str(key).lower() in _SECRET_NAMES
 
 
 def _is_journal(stream: IO[str]) -> bool:

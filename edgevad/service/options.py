@@ -20,6 +20,7 @@ from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgevad.errors import EdgevadError
+from edgevad.service.secrets import without_secrets
 
 __all__ = [
     "Place",
@@ -206,7 +207,11 @@ def _read(value: object, hint: Any, rule: Rule, key: str, place: Place) -> Any:
         return None
     if get_origin(kind) is tuple:
         return tuple(_made(item, get_args(kind)[0], place) for item in value)  # type: ignore[attr-defined]
-    return _made(value, kind, place)
+    try:
+        return _made(value, kind, place)
+    except RuntimeError:
+        place.report(key, f"is {_short(value)}", "a path; there is no user of that name, or without a home")
+        return None
 
 
 def _made(value: Any, kind: Any, place: Place) -> Any:
@@ -272,7 +277,9 @@ def _line_of(text: str, section: str, index: int, key: str) -> int | None:
 
 
 def _short(value: object) -> str:
-    """What a message shows of a value: never all of a hostile one."""
+    """What a message shows of a value: never all of a hostile one, nor a password."""
+    if isinstance(value, str | list | dict):
+        value = without_secrets(value)  # before it is cut, which might take away what a password is known by
     return str(value).lower() if isinstance(value, bool) else _REPR.repr(value)
 
 

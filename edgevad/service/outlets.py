@@ -11,12 +11,16 @@ from edgevad.service.secrets import read_secret, two_secrets
 
 __all__ = ["MetricsConfig", "MqttConfig", "WebhookConfig"]
 
+# A name of labels, none of them empty or longer than names may be; or an address, with colons where it is IPv6.
+_HOST = r"(?!.{254})(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)"
+_HOST_WORDS = "the name or address of a machine"
+
 
 @dataclass(frozen=True)
 class MqttConfig(Section):
     """[mqtt], for `MqttSettings`"""
 
-    host: str = option("Name or address of the broker.", example="localhost")
+    host: str = option("Name or address of the broker.", pattern=_HOST, words=_HOST_WORDS, example="localhost")
     port: int = option("Its TCP port; with TLS usually 8883.", 1883, low=1, high=65535)
     username: str | None = option("User name at the broker.", None, example="car-17")
     password_file: Path | None = option("File that holds the password.", None, example="mqtt.password")
@@ -68,8 +72,8 @@ class WebhookConfig(Section):
 
     url: str = option(
         "Address that events are posted to.",
-        pattern=r"https?://[^\s@]+",
-        words="http://... or https://... without a user",
+        pattern=r"https?://[!-?A-~]+",
+        words="http://... or https://... without a user, in ASCII",
         example="https://example.com/edgevad",
     )
     secret_file: Path | None = option("File that holds what messages are signed with.", None, example="webhook.secret")
@@ -101,7 +105,9 @@ class WebhookConfig(Section):
 class MetricsConfig(Section):
     """[metrics], for `MetricsSettings`"""
 
-    host: str = option("Address it listens at; this one lets in nobody from outside.", "127.0.0.1")
+    host: str = option(
+        "Address it listens at; this one lets in nobody from outside.", "127.0.0.1", pattern=_HOST, words=_HOST_WORDS
+    )
     port: int = option("TCP port of the metrics page.", 9464, low=1, high=65535)
     token_file: Path | None = option(
         "File with the token that readers have to show, made where there is none; without it metrics.token in "

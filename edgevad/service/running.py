@@ -23,12 +23,12 @@ from edgevad.runtime.session import RunSummary, run_session
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.runtime.window import WindowSpec
 from edgevad.service.config import RunConfig, load_config
-from edgevad.service.logs import LogSink, configure_logging
+from edgevad.service.logs import LogSink, configure_logging, log_uncaught
 from edgevad.service.meter import RunMeter
 from edgevad.service.notify import Notifier, Watchdog
 from edgevad.service.sections import CameraConfig, DetectionConfig
 from edgevad.service.signals import noting_hangups, obeying_signals
-from edgevad.service.sinks import SinkSet
+from edgevad.service.sinks import Deferred, SinkSet
 from edgevad.sources import open_source
 from edgevad.sources.source import Source
 
@@ -51,11 +51,13 @@ def run_service(path: str | PathLike[str], *, max_frames: int | None = None, vie
 
     Raises:
         ConfigError: the file holds what cannot be used.
-        EdgevadError: the bundle cannot be run, or a sink cannot be made.
+        EdgevadError: the bundle cannot be run, or a sink cannot be made of its settings. Where only its folder cannot
+            be used, cameras are watched all the same, that is told as an incident, and the sink is tried again.
     """
     with noting_hangups() as was_asked:
         config = load_config(path)
         configure_logging(level=config.logging.level, format=config.logging.format, repeat_s=config.logging.repeat_s)
+        log_uncaught()
         with ServiceRun(config, views=views) as service, obeying_signals(service.stop, service.reload_soon):
             if was_asked():  # while the engine was built
                 service.reload_soon()
@@ -82,7 +84,7 @@ class ServiceRun:
         self._reloading = threading.Lock()
         with ExitStack() as stack:
             # Before the engine, which may take minutes to build: what the file asks for in vain is told at once.
-            sinks = self._sinks.of(config)
+            sinks = self._sinks.of(config, starting=True)
             for sink in sinks:
                 stack.callback(sink.abandon)
             bundle = Bundle.open(active_bundle() if config.run.bundle is None else config.run.bundle)
@@ -105,6 +107,9 @@ class ServiceRun:
                 heartbeat=self._beat,
             )
             is_lossless = not self.pipeline.is_live
+            failure = next((sink.failure for sink in sinks if isinstance(sink, Deferred) and sink.failure), None)
+            if is_lossless and failure is not None:
+                raise failure  # nothing is missed on a road: better now than in an hour
             self._log_sink = LogSink()
             self._dispatcher = Dispatcher([self._log_sink, *sinks], lossless=is_lossless, report=self.pipeline.report)
             self._machine = MachineWatch(on_reading=self.pipeline.machine)

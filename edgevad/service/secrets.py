@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from edgevad._files import input_errors
+from edgevad._masking import is_secret_name, without_password
 from edgevad.errors import ConfigError
 
-__all__ = ["has_password", "has_user", "read_secret", "two_secrets", "with_password"]
+__all__ = ["has_password", "has_place", "read_secret", "two_secrets", "with_password", "without_secrets"]
 
 _MAX_BYTES = 4096
 
@@ -50,18 +52,38 @@ def two_secrets(name: str, file: Path | None, environment: str | None) -> Iterat
 
 
 def has_password(address: str) -> bool:
-    """Whether there is a password in an address, or in one within a pipeline."""
-    return re.search(r"//[^/\s:@]*:[^/\s@]+@", address) is not None
+    """Whether there is a password in an address or a pipeline, wherever cameras put them."""
+    # What is masked and yet no password: a user's name, and the place that one will be put into.
+    shown = _USER.sub("//", address.replace(f":{_PLACE}@", "@")).replace(_PLACE, "***")
+    shown = _USER_ID.sub("", shown)
+    return without_password(shown) != shown
 
 
-def has_user(address: str) -> bool:
-    """Whether there is a user's name without a password in an address, or in one within a pipeline."""
-    return _USER.search(address) is not None
+def has_place(address: str) -> bool:
+    """Whether a password can be put into it: at {password}, or behind a user's name that has none."""
+    return _PLACE in address or _USER.search(address) is not None
 
 
 def with_password(address: str, password: str) -> str:
-    """`address`, which has a user's name, with that user's password."""
+    """`address`, which has a place for one, with this password, quoted as addresses want it; in pipelines as it is."""
+    if _PLACE in address:
+        return address.replace(_PLACE, password if " ! " in address else quote(password, safe=""))
     return _USER.sub(lambda found: f"//{found[1]}:{quote(password, safe='')}@", address, count=1)
 
 
+def without_secrets(value: Any) -> Any:
+    """JSON values with secrets as "***"; what is none (a path) becomes one. Masked one by one: JSON stays JSON."""
+    if isinstance(value, str):
+        return without_password(value)
+    if isinstance(value, dict):
+        return {
+            key: "***" if is_secret_name(str(key)) and held else without_secrets(held) for key, held in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(held) for held in value]
+    return value if isinstance(value, int | float | bool) or value is None else without_password(str(value))
+
+
 _USER = re.compile(r"//([^/\s:@]+)@")
+_USER_ID = re.compile(r"\b(?:user|proxy)-id\s*=\s*(?:\"[^\"]*\"|\S+)")
+_PLACE = "{password}"

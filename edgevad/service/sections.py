@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
-from edgevad.service.secrets import has_password, has_user, read_secret, two_secrets, with_password
+from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
 from edgevad.service.watching import GovernorConfig, LensConfig
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _DAY_S = 86_400.0
+_WITH_HOST = ("rtsp", "rtsps", "http", "https", "rtmp")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ class CameraConfig(Section):
     stale_s: float = option("Without a frame for so long it is lost, and opened anew.", 2.0, low=0.1, high=60)
     reconnect: bool = option("Open it anew when it is lost; without it the run ends.", True)
     password_file: Path | None = option(
-        "File that holds the password of an rtsp:// source with a user name.", None, example="front.password"
+        "File that holds the password of a source with a user name, or with {password} where it belongs.",
+        None,
+        example="front.password",
     )
     password_env: str | None = option(
         "Environment variable that holds it.",
@@ -86,13 +90,16 @@ class CameraConfig(Section):
         yield from two_secrets("password", self.password_file, self.password_env)
         if has_password(self.source):
             yield "source", "holds a password. Leave it out, and set password_file or password_env"
-        elif (self.password_file or self.password_env) and not has_user(self.source):
-            yield "source", "has no user name that a password could belong to. Write rtsp://user@host/..."
+        elif not is_source(self.source):
+            yield "source", "is no address or path that could be opened"
+        elif (self.password_file or self.password_env) and not has_place(self.source):
+            yield "source", "has no place for a password. Write rtsp://user@host/..., or {password} where it belongs"
+        elif "{password}" in self.source and not (self.password_file or self.password_env):
+            yield "source", "has a place for a password, and there is none. Set password_file or password_env"
 
     def within(self, folder: Path) -> CameraConfig:
         """The same; where its source is a relative path, that is relative to `folder`."""
-        place = self.source.partition("?")[0]
-        if place.isdigit() or "://" in self.source or " ! " in self.source:
+        if not _is_path(self.source):
             return self
         return replace(self, source=str(folder / Path(self.source).expanduser()))
 
@@ -100,6 +107,28 @@ class CameraConfig(Section):
         """The source as it is opened, password included. Raises ConfigError where that cannot be read."""
         secret = read_secret(self.password_file, self.password_env)
         return self.source if secret is None else with_password(self.source, secret)
+
+
+def is_source(source: str) -> bool:
+    """Whether `source` can be meant: an address with a host and a port that there can be, a path of a user there is."""
+    try:
+        if _is_path(source):
+            Path(source).expanduser()
+        elif "://" in source and " ! " not in source:
+            parts = urlsplit(source)
+            return parts.port != 0 and (bool(parts.hostname) or parts.scheme not in _WITH_HOST)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
+def is_recording(source: str) -> bool:
+    """Whether `source` is a path, and no device's."""
+    return _is_path(source) and not source.startswith("/dev/")
+
+
+def _is_path(source: str) -> bool:
+    return not (source.partition("?")[0].isdigit() or "://" in source or " ! " in source)
 
 
 @dataclass(frozen=True)

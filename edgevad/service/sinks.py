@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevad._files import output_error
 from edgevad.bundle.home import home_directory
+from edgevad.errors import OutputError, StoreError
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
 from edgevad.events.run_info import RunInfo
@@ -28,28 +30,38 @@ Snapshot = Callable[[], "RunSnapshot"]
 
 
 class Deferred(Sink):
-    """A sink that is made when it is started.
+    """A sink that is made when it is started; `Dispatcher` starts it again and again until it can be.
 
     Two sinks must not write to one folder, and the one that goes has it until it has written everything: `Dispatcher`
-    starts the new one only then.
+    starts the new one only then. And a folder that cannot be used may be one later: a disk is plugged in, or mended.
+
+    Args:
+        failure: why it could not be made just now; None where nobody has tried.
     """
 
-    def __init__(self, name: str, make: Callable[[], Sink]) -> None:
+    def __init__(self, name: str, make: Callable[[], Sink], failure: OutputError | None = None) -> None:
         self.name = name
+        self.failure = failure
         self._make = make
         self._sink: Sink | None = None
 
     @property
     def wants_results(self) -> bool:  # type: ignore[override]
-        return self._sink is None or self._sink.wants_results
+        if self._sink is None:
+            return self.failure is None  # else it may take days, and frames would lie in memory
+        return self._sink.wants_results
 
     def figures(self) -> Mapping[str, int]:
         return {} if self._sink is None else self._sink.figures()
 
     def start(self, run: RunInfo) -> None:
         if self._sink is None:
-            self._sink = self._make()
-            self._sink.on_incident = self.on_incident
+            made = _made(self._make)
+            if isinstance(made, OutputError):
+                self.failure = made
+                raise made
+            made.on_incident = self.on_incident
+            self._sink, self.failure = made, None
         self._sink.start(run)
 
     def push(self, result: Result) -> None:
@@ -92,10 +104,11 @@ class SinkSet:
         self._snapshot = snapshot
         self._made: dict[tuple[str, Any], Sink] = {}
 
-    def of(self, config: RunConfig) -> list[Sink]:
+    def of(self, config: RunConfig, *, starting: bool = False) -> list[Sink]:
         """The sinks of `config`, made at once, so that what cannot work is told now.
 
-        Only one whose folder another one still has is made later: when `Dispatcher` starts it.
+        Only one whose folder another one still has is made later, when `Dispatcher` starts it; when the run is
+        `starting`, one whose folder cannot be used as well: a broken disk must not keep a vehicle from being watched.
 
         Raises:
             EdgevadError: a sink cannot be made of its settings, a package is missing, or a folder cannot be used.
@@ -109,8 +122,12 @@ class SinkSet:
                     sinks[key] = self._made[key]
                 elif (name, _folder(settings)) in taken:
                     sinks[key] = Deferred(name, make)
+                elif not isinstance(made := _made(make), OutputError):
+                    sinks[key] = made
+                elif starting:
+                    sinks[key] = Deferred(name, make, made)
                 else:
-                    sinks[key] = make()
+                    raise made
         except BaseException:
             for key, sink in sinks.items():
                 if key not in self._made:
@@ -133,6 +150,18 @@ class SinkSet:
             yield "metrics", metrics, partial(_metrics, metrics, self._snapshot)
         for name, settings in config.plugins.items():
             yield name, repr(settings), partial(_plugin, name, settings)
+
+
+def _made(make: Callable[[], Sink]) -> Sink | OutputError:
+    """What `make` makes, or why the disk does not let it; settings that cannot be used are raised."""
+    try:
+        return make()
+    except OutputError as error:
+        return error
+    except StoreError as error:  # for whoever is told it is the same: nothing is recorded
+        return OutputError(error.what, where=error.where, expected=error.expected, fix=error.fix)
+    except OSError as error:
+        return output_error(error, error.filename or "the folder")
 
 
 def _folder(settings: Any) -> Path | None:

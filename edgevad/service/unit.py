@@ -17,12 +17,23 @@ from pathlib import Path
 from textwrap import dedent
 
 from edgevad.service.config import RunConfig
+from edgevad.service.needs import read_paths, written_folders
 
-__all__ = ["GROUPS", "PLUGIN_GROUPS", "UNIT_NAME", "UnitSpec", "sysusers_text", "unit_spec", "unit_text"]
+__all__ = [
+    "GROUPS",
+    "PLUGIN_GROUPS",
+    "STATE",
+    "UNIT_NAME",
+    "USER",
+    "UnitSpec",
+    "sysusers_text",
+    "unit_spec",
+    "unit_text",
+]
 
 UNIT_NAME = "edgevad.service"
-_USER = "edgevad"
-_STATE = Path("/var/lib/edgevad")
+USER = "edgevad"
+STATE = Path("/var/lib/edgevad")
 # Those of them that a machine has are joined: of cameras, GPU, jetson-stats; of plug-ins' pins and buses.
 GROUPS = ("video", "render", "jtop")
 PLUGIN_GROUPS = ("gpio", "i2c", "dialout")
@@ -38,7 +49,15 @@ _GPU = (
     "/dev/host1x-fence rw",
     "char-drm rw",
 )
-_PLUGINS = ("char-gpiochip* rw", "char-i2c rw")
+_PLUGINS = (
+    "char-gpiochip* rw",
+    "char-i2c rw",
+    "char-ttyUSB rw",
+    "char-ttyACM rw",
+    "char-ttyTHS rw",
+    "char-ttyAMA rw",
+    "char-ttyS rw",
+)
 
 
 @dataclass(frozen=True)
@@ -49,11 +68,12 @@ class UnitSpec:
         command: what starts edgevad, before its own arguments.
         config: the configuration file.
         groups: joined beside the user's own.
+        readable: files and folders beside the program's own that it reads, and whose disks are waited for.
         writable: folders beside /var/lib/edgevad that are written to.
         needs_network: a camera, sink or plugin of the configuration uses it.
         needs_jit: the engine, or GStreamer, writes machine code while it runs.
         needs_gpu, has_csi, has_plugins: devices and places that are opened for them.
-        sees_homes: the program or its configuration lies in somebody's home.
+        sees_homes: the program, its configuration, or what that names lies in somebody's home.
         all_devices: no list of devices, for boards whose drivers it does not know.
         memory_max: bytes, as systemd writes them ("2G"), or "" for no limit.
         systemd_version: of the machine it is for; what that does not know is left out.
@@ -62,6 +82,7 @@ class UnitSpec:
     command: tuple[str, ...]
     config: Path
     groups: tuple[str, ...] = ("video",)
+    readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     needs_network: bool = True
     needs_jit: bool = True
@@ -78,7 +99,6 @@ def unit_spec(
     config: RunConfig, command: tuple[str, ...], *, groups: tuple[str, ...] = ("video",), **more: object
 ) -> UnitSpec:
     """What the unit for `config` has to allow; `more` are further fields of `UnitSpec`."""
-    dirs = [section.dir for section in (config.events, config.drives) if section is not None]
     sources = [camera.source for camera in config.cameras]
     is_networked = any("://" in source and not source.startswith("csi:") for source in sources)
     # Its videoconvert compiles what it does to pixels (ORC).
@@ -88,7 +108,8 @@ def unit_spec(
         command,
         config.path,
         groups=groups,
-        writable=tuple(path for path in dirs if path is not None and not path.is_relative_to(_STATE)),
+        readable=tuple(read_paths(config)),
+        writable=tuple(path for path in written_folders(config) if not path.is_relative_to(STATE)),
         needs_network=is_networked or bool(config.plugins) or any(sink is not None for sink in sinks),
         needs_jit=config.run.backend != "onnxruntime" or has_gstreamer,
         needs_gpu=config.run.backend not in ("onnxruntime", "openvino"),
@@ -100,7 +121,7 @@ def unit_spec(
 
 def sysusers_text() -> str:
     """The service's own user, for systemd-sysusers."""
-    return f'# Made by edgevad service install.\nu {_USER} - "edgevad, video anomaly detection" {_STATE}\n'
+    return f'# Made by edgevad service install.\nu {USER} - "edgevad, video anomaly detection" {STATE}\n'
 
 
 def unit_text(spec: UnitSpec) -> str:
@@ -109,7 +130,7 @@ def unit_text(spec: UnitSpec) -> str:
 
 
 def _unit(spec: UnitSpec) -> str:
-    mounts = " ".join(_escape(path) for path in (spec.config, *spec.writable))
+    mounts = " ".join(_escape(path) for path in (spec.config, *spec.readable, *spec.writable))
     return dedent(f"""\
         # Made by edgevad service install; changes belong into: systemctl edit edgevad
         [Unit]
@@ -125,7 +146,8 @@ def _unit(spec: UnitSpec) -> str:
 
 
 def _service(spec: UnitSpec) -> str:
-    command = " ".join(_escape(part) for part in spec.command)
+    parts = (*spec.command, "run", "--config", str(spec.config))
+    command = " ".join(_escape(part).replace("$", "$$") for part in parts)
     # Each start costs a second of a core; but systemd counts from the boot on, so the longest pause must do, too, for
     # what happens once a week.
     steps = "RestartSteps=4\nRestartMaxDelaySec=15\n" if spec.systemd_version >= 254 else ""
@@ -134,7 +156,7 @@ def _service(spec: UnitSpec) -> str:
         [Service]
         Type=notify
         NotifyAccess=main
-        ExecStart={command} run --config {_escape(spec.config)}
+        ExecStart={command}
         ExecReload=/bin/kill -HUP $MAINPID
         # An engine that has to be built first asks for more time by itself.
         TimeoutStartSec=120
@@ -149,8 +171,8 @@ def _service(spec: UnitSpec) -> str:
         KillSignal=SIGTERM
         TimeoutStopSec=10
 
-        User={_USER}
-        Group={_USER}
+        User={USER}
+        Group={USER}
         SupplementaryGroups={" ".join(spec.groups)}
         StateDirectory=edgevad
         StateDirectoryMode=0750
@@ -240,6 +262,6 @@ def _install() -> str:
 
 
 def _escape(part: str | Path) -> str:
-    """One word of a unit file: blanks and quotes quoted, `%` and `$` meaning themselves."""
-    text = str(part).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """One word of a unit file: blanks and quotes quoted, `%` meaning itself. `$` is a mark in commands alone."""
+    text = str(part).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"' if any(mark in text for mark in " '\"\\;") else text

@@ -1,11 +1,11 @@
-"""What stands behind the question mark of a camera's address."""
+"""What stands behind the question mark of a camera's address, and the address as people are shown it."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
+from edgevad._masking import without_password
 from edgevad.errors import OptionError
 
 __all__ = ["number", "options_of", "whole", "without_password"]
@@ -51,8 +51,3 @@ def whole(options: Mapping[str, str], key: str, address: str, *, least: int = 1)
     if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= _LARGEST):
         raise OptionError(f"{key}={text}", where=address, expected=f"a whole number from {least}")
     return int(text)
-
-
-def without_password(address: str) -> str:
-    """`address`, or a GStreamer pipeline, with users and passwords masked."""
-    return re.sub(r"(user-(?:id|pw)=)\S+", r"\1***", re.sub(r"//[^/\s]*@", "//***@", address))

@@ -112,7 +112,10 @@ def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
         raise OptionError("the source is empty", expected="a file, folder, glob, camera or stream")
     if not is_path and (open_live := live_opener(text, options.live)) is not None:
         return open_live()
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise SourceNotFoundError("there is no user of that name", where=without_password(text)) from None
     mode = _mode_of(path)
     if mode is None and _CAMERA_OF in text:
         text, _, camera = text.rpartition(_CAMERA_OF)
@@ -123,7 +126,7 @@ def _open_one(text: str, options: _Options, *, is_path: bool = False) -> Source:
         if is_camera_file(text):
             mode = stat.S_IFCHR
         else:
-            raise SourceNotFoundError("no such file or folder", where=text)
+            raise SourceNotFoundError("no such file or folder", where=without_password(text))
     if stat.S_ISCHR(mode):
         return open_camera(str(path), options.live)
     if stat.S_ISDIR(mode):

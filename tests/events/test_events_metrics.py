@@ -184,6 +184,29 @@ def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="everybody on this machine can read the token"):
         token_of(path)
     path.chmod(0o600)
-    path.write_text("\n")
+    path.write_text("\nnot in the first line")
     with pytest.raises(ConfigError, match="is empty"):
         token_of(path)
+
+
+@pytest.mark.parametrize("left", ["", "\n", "\0" * 44])
+def test_a_token_that_was_lost_with_the_power_is_made_anew(tmp_path: Path, left: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(left)
+    token = token_of(path)
+    assert len(token) >= 40
+    assert token_of(path) == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_token_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(size: int) -> str:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "token"
+    with monkeypatch.context() as patch:
+        patch.setattr("edgevad.events.metrics.secrets.token_urlsafe", killed)
+        with pytest.raises(KeyboardInterrupt):
+            token_of(path)
+    assert not path.exists()
+    assert len(token_of(path)) >= 40

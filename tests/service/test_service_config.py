@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from edgevad._masking import without_password
+from edgevad.cli.app import build_app
 from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import ConfigError
 from edgevad.events.metrics import MetricsSettings
@@ -136,12 +139,33 @@ def test_the_error_of_loading_tells_the_first_problem_and_how_many(tmp_path: Pat
         (MINIMAL + "[plugins]\ngpio = 3\n", "gpio is no table; expected [plugins.NAME]"),
         (MINIMAL + 'password = "x"\n', "password is no setting here. Did you mean password_env?"),
         (MINIMAL.replace("/dev/video0", "rtsp://me:hidden@h/x"), "source holds a password"),
-        (MINIMAL + 'password_env = "P"\n', "source has no user name that a password could belong to"),
+        (MINIMAL.replace("/dev/video0", "rtsp://h/user=a_password=hidden_channel=1"), "source holds a password"),
+        (MINIMAL.replace("/dev/video0", "http://h/x?user=a&pwd=hidden"), "source holds a password"),
+        (MINIMAL.replace("/dev/video0", "rtspsrc user-id=a user-pw=hidden ! appsink"), "source holds a password"),
+        (
+            MINIMAL.replace("/dev/video0", "http://h/x?pwd={password}"),
+            "source has a place for a password, and there is",
+        ),
+        (MINIMAL + 'password_env = "P"\n', "source has no place for a password"),
         (MINIMAL + "lens = 3\n", "[camera] lens is no setting here"),
         (
             MINIMAL + "[governor]\nsteps_hz = [5, 9]\n",
             "f:4: [governor] governor: steps of [5.0, 9.0] Hz; expected falling",
         ),
+        (MINIMAL + '[events]\ndir = "~nosuchuser/x"\n', "f:5: [events] dir is '~nosuchuser/x'; expected a path"),
+        (MINIMAL.replace("/dev/video0", "~nosuchuser/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://[bad/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://h:99999/x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp:///x"), "f:3: [camera] source is no address or path"),
+        (MINIMAL.replace("/dev/video0", "rtsp://me:hidden/@h/x"), "f:3: [camera] source holds a password"),
+        (MINIMAL + "[drives]\nmax_bytes = 1000\n", "f:5: [drives] max_bytes holds not even two legs"),
+        (
+            MINIMAL + '[mqtt]\nhost = "not a host at all"\n',
+            "f:5: [mqtt] host is 'not a host at all'; expected the name",
+        ),
+        (MINIMAL + '[mqtt]\nhost = "a..b"\n', "host is 'a..b'"),
+        (MINIMAL + '[metrics]\nhost = "0.0.0.0/0"\n', "f:5: [metrics] host is '0.0.0.0/0'"),
+        (MINIMAL + '[[webhook]]\nurl = "http://h/ä"\n', "f:5: [webhook] url is 'http://h/ä'"),
         (MINIMAL + '[[webhook]]\nurl = "http://h:0/"\n', "f:4: [webhook] webhook.url: is no address to post to"),
     ],
 )
@@ -150,6 +174,30 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, said: str) ->
     assert len(found) == 1
     assert said in found[0]
     assert "hidden" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "host", ["broker", "broker.example.", "10.0.0.7", "::1", "fe80::1%eth0", "café.example", "my_broker"]
+)
+def test_hosts_are_names_and_addresses(tmp_path: Path, host: str) -> None:
+    config = load_config(write(tmp_path, MINIMAL + f'[mqtt]\nhost = "{host}"\n'))
+    assert config.mqtt is not None
+    assert config.mqtt.host == host
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "udp://@:1234",
+        "srt://:9000?mode=listener",
+        "rtsp://[fe80::1]:554/x",
+        "csi://0?width=1280",
+        "a/b ! appsink",
+        "~/x",
+    ],
+)
+def test_sources_that_may_be_meant_are_taken(tmp_path: Path, source: str) -> None:
+    assert load_config(write(tmp_path, MINIMAL.replace("/dev/video0", source))).cameras
 
 
 @pytest.mark.parametrize("text", ["[run", "x = 1979-13-01", "a = " + "[" * 5000, "\udcff"])
@@ -202,6 +250,24 @@ def test_a_camera_s_password_comes_from_its_variable(tmp_path: Path, monkeypatch
     monkeypatch.delenv("FRONT_SECRET")
     with pytest.raises(ConfigError, match="FRONT_SECRET is not set"):
         config.cameras[0].address()
+
+
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        ("rtsp://h/user=a_password={password}_channel=1", "rtsp://h/user=a_password=p%40s%20s_channel=1"),
+        ("http://h/x?user=a&pwd={password}", "http://h/x?user=a&pwd=p%40s%20s"),
+        ("rtsp://me:{password}@h/x", "rtsp://me:p%40s%20s@h/x"),
+        (r"rtspsrc user-id=me user-pw=\"{password}\" ! appsink", 'rtspsrc user-id=me user-pw="p@s s" ! appsink'),
+    ],
+)
+def test_a_password_comes_where_its_camera_wants_it(tmp_path: Path, source: str, opened: str) -> None:
+    (tmp_path / "secret").write_text("p@s s\n")
+    text = MINIMAL.replace("/dev/video0", source) + 'password_file = "secret"\n'
+    (camera,) = load_config(write(tmp_path, text)).cameras
+    assert camera.address() == opened
+    assert "p@s" not in without_password(opened)
+    assert "p%40s" not in without_password(opened)
 
 
 def test_what_a_reload_cannot_take_up_is_named(tmp_path: Path) -> None:
@@ -296,3 +362,26 @@ def test_two_webhooks_of_one_address_are_refused(tmp_path: Path) -> None:
     hook = '[[webhook]]\nurl = "https://a.example/x"\n'
     with pytest.raises(ConfigError, match="url is that of another webhook"):
         load_config(write(tmp_path, MINIMAL + hook + hook))
+
+
+def test_secrets_that_stand_in_the_file_are_shown_by_no_command(tmp_path: Path) -> None:
+    text = (
+        MINIMAL + '[[webhook]]\nurl = "https://example.com/x?access_token=geheim"\n'
+        '[plugins.horn]\nline = 3\nlogin = { password = "geheim", api_key = "geheim" }\n'
+    )
+    path = write(tmp_path, text)
+    for command in (["check"], ["check", "--json"], ["show"], ["show", "--json"]):
+        done = CliRunner().invoke(build_app(), ["config", *command, str(path)])
+        assert done.exit_code == 0
+        assert "horn" in done.stdout
+        assert "geheim" not in done.stdout
+    value = load_config(path).to_json()
+    assert value["webhooks"][0]["url"] == "https://example.com/x?access_token=***"
+    assert value["plugins"]["horn"] == {"line": 3, "login": {"password": "***", "api_key": "***"}}
+
+
+@pytest.mark.parametrize("source", ['["rtsp://me:geheim@camera/x"]', '{ password = "geheim" }'])
+def test_what_cannot_be_used_is_told_without_its_secrets(tmp_path: Path, source: str) -> None:
+    (said,) = problems(tmp_path, MINIMAL.replace('"/dev/video0"', source))
+    assert "***" in said
+    assert "geheim" not in said

@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -21,6 +22,7 @@ from edgevad.service.clock import check_clock, is_synchronised
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.doctor import examine
 from edgevad.service.finding import Finding
+from edgevad.service.needs import missing_needs
 
 CAMERA = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
 
@@ -173,6 +175,20 @@ def test_streams_are_asked_for_an_answer(tmp_path: Path) -> None:
     assert "does not answer" in only(checks.cameras(config), "camera front").found
 
 
+def test_a_camera_that_cannot_be_looked_for_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[[camera]]\nname = "odd"\nsource = "rtsp://127.0.0.1:1/x"\n' + CAMERA
+
+    def odd(check: str, host: str, port: int) -> Finding:
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr(checks, "_reachable", odd)
+    found = checks.cameras(configured(tmp_path, text))
+    assert only(found, "camera odd").state == "fail"
+    assert only(found, "camera front")
+
+
 def test_a_bundle_that_was_damaged_is_found_out(edgevad_home: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_bundle, tmp_path / "b")
     graph = tmp_path / "b" / "model.onnx"
@@ -282,6 +298,29 @@ def test_what_the_configuration_needs_is_looked_for(tmp_path: Path, monkeypatch:
     assert "[plugins.no_such_plugin]" in found[3].found
 
 
+def test_folders_that_cannot_be_used_are_said_beforehand(
+    tmp_path: Path, edgevad_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    text = CAMERA + '[events]\ndir = "file/x"\n[drives]\ndir = "free/x"\n[[webhook]]\nurl = "http://h/x"\n'
+    (line,) = missing_needs(configured(tmp_path, text))
+    assert f"[events]: nothing can be kept in {tmp_path / 'file/x'}: {tmp_path / 'file'} is no folder" in line
+    edgevad_home.mkdir(exist_ok=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != edgevad_home)
+    refused = missing_needs(configured(tmp_path, text))
+    assert any(f"this user may not write to {edgevad_home}" in line for line in refused)
+    # A file system that was mounted read-only after errors, root or not.
+    real = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=real.f_flag | os.ST_RDONLY))
+    assert sum("the disk is read-only" in line for line in missing_needs(configured(tmp_path, text))) == 2
+    assert not (tmp_path / "free").exists()
+
+
+def test_a_token_that_is_still_to_be_made_is_no_problem(tmp_path: Path, edgevad_home: Path) -> None:
+    text = CAMERA + '[metrics]\ntoken_file = "fresh/metrics.token"\n'
+    assert missing_needs(configured(tmp_path, text)) == []
+
+
 @pytest.mark.parametrize(
     ("reading", "state", "said"),
     [
@@ -298,3 +337,15 @@ def test_heat_and_power(
     (found,) = checks.machine(configured(tmp_path, CAMERA + "[governor]\ntemperature_limit_c = 65\n"))
     assert found.state == state
     assert said in found.found
+
+
+def test_nothing_found_tells_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(config: RunConfig | None) -> list[Finding]:
+        raise OSError("cannot open rtsp://camera/x?password=geheim")
+
+    monkeypatch.setattr(doctor, "_HERE", {"cameras": look, "service": lambda config: []})
+    monkeypatch.setattr(doctor, "_ORDER", ("cameras",))
+    monkeypatch.setattr(doctor, "_child", lambda request, limit_s: [Finding(request["about"], "fail", "pwd=geheim")])
+    findings = examine(None, ["rtsp://camera/y?pwd=geheim"])
+    assert [finding.check for finding in findings] == ["cameras", "rtsp://camera/y?pwd=***"]
+    assert "geheim" not in str(findings)

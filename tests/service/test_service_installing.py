@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from edgevad.cli.app import build_app
 from edgevad.errors import ConfigError, EdgevadError, OptionError, ServiceError
-from edgevad.service import installing
+from edgevad.service import installing, reach
 
 CONFIG = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
 UNIT = Path("etc/systemd/system/edgevad.service")
@@ -33,6 +33,18 @@ def call(*arguments: object) -> tuple[int, str]:
         return 2, str(done.exception)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout
+
+
+def unit_of(image: Path) -> str:
+    path, command = Path("/etc/edgevad/edgevad.toml"), ("/opt/edgevad/bin/edgevad",)
+    return installing.plan_installation(path, root=image, command=command).files[image / UNIT]
+
+
+def open_to_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if `folder` lay where everybody may go: pytest's are closed to others."""
+    lets = reach._lets
+    above = (folder, *folder.parents)
+    monkeypatch.setattr(reach, "_lets", lambda place, others: place in above or lets(place, others))
 
 
 def test_an_image_gets_unit_and_user_and_is_enabled(image: Path, systemctl: Path) -> None:
@@ -104,7 +116,7 @@ def test_only_root_may_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_on_a_system_the_user_is_made_and_the_service_started(
     tmp_path: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installing, "_check_reach", lambda path: None)
+    monkeypatch.setattr(installing, "check_reach", lambda path: None)
     config = tmp_path / "edgevad.toml"
     config.write_text(CONFIG)
     plan = installing.plan_installation(config)
@@ -125,6 +137,70 @@ def test_what_the_service_s_user_could_not_read_is_refused(tmp_path: Path, syste
     config.write_text(CONFIG)
     with pytest.raises(ServiceError, match="own user could not read it"):
         installing.plan_installation(config, command=("/bin/true",))
+
+
+@pytest.mark.parametrize("key", ["[run]\nbundle", "[[webhook]]\nurl = 'http://h/x'\nsecret_file"])
+def test_what_the_configuration_names_is_to_be_read_as_well(
+    tmp_path: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    open_to_all(tmp_path, monkeypatch)
+    named = tmp_path / "named"
+    config = tmp_path / "edgevad.toml"
+    config.write_text(f'{CONFIG}{key} = "{named}"\n')
+    with pytest.raises(ServiceError, match="there is no such file"):
+        installing.plan_installation(config, command=("/bin/true",))
+    named.write_text("x")
+    named.chmod(0o640)
+    with pytest.raises(ServiceError, match=r"own user could not read it.* chgrp edgevad .*named"):
+        installing.plan_installation(config, command=("/bin/true",))
+    # The group's, as docs/service.md wants it for secrets.
+    monkeypatch.setattr(reach.grp, "getgrgid", lambda number: ("edgevad",))
+    assert installing.plan_installation(config, command=("/bin/true",)).commands
+
+
+def test_homes_are_seen_where_anything_named_lies_in_one(image: Path) -> None:
+    path = image / "etc/edgevad/edgevad.toml"
+    assert "ProtectHome=yes\n" in unit_of(image)
+    for text in ('[run]\nbundle = "/home/nvidia/car.edgevad"\n', '[events]\ndir = "/home/nvidia/events"\n'):
+        path.write_text(CONFIG + text)
+        assert "ProtectHome=read-only\n" in unit_of(image)
+
+
+def test_folders_that_are_written_to_are_made_or_looked_at(
+    tmp_path: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_to_all(tmp_path, monkeypatch)
+    config = tmp_path / "edgevad.toml"
+    config.write_text(CONFIG + '[events]\ndir = "kept"\n[drives]\ndir = "/var/lib/edgevad/drives"\n')
+    plan = installing.plan_installation(config, command=("/bin/true",))
+    assert [command for command in plan.commands if command[0] == "install"] == [
+        ("install", "-d", "-m", "0750", "-o", "edgevad", "-g", "edgevad", str(tmp_path / "kept"))
+    ]
+    (tmp_path / "kept").mkdir(mode=0o755)
+    with pytest.raises(ServiceError, match=r"could not write to it.* chmod g\+rwx .*kept"):
+        installing.plan_installation(config, command=("/bin/true",))
+    (tmp_path / "kept").chmod(0o777)
+    plan = installing.plan_installation(config, command=("/bin/true",))
+    assert not [command for command in plan.commands if command[0] == "install"]
+
+
+def test_a_token_is_to_be_where_it_can_be_made(image: Path) -> None:
+    path = image / "etc/edgevad/edgevad.toml"
+    path.write_text(CONFIG + '[metrics]\ntoken_file = "/etc/edgevad/token"\n')
+    with pytest.raises(ServiceError, match="could not make its token there"):
+        unit_of(image)
+    (image / "etc/edgevad/token").write_text("x")
+    assert unit_of(image)
+    path.write_text(CONFIG + '[metrics]\ntoken_file = "/var/lib/edgevad/token"\n')
+    assert unit_of(image)
+
+
+def test_paths_within_an_image_are_those_of_its_own_system(image: Path) -> None:
+    (image / "etc/edgevad/edgevad.toml").write_text(
+        CONFIG + '[events]\ndir = "kept"\n[[camera]]\nname = "old"\nsource = "old.mp4"\n'
+    )
+    assert "ReadWritePaths=-/etc/edgevad/kept\n" in unit_of(image)
+    assert "RequiresMountsFor=/etc/edgevad/edgevad.toml /etc/edgevad/old.mp4 /etc/edgevad/kept\n" in unit_of(image)
 
 
 def test_a_refusal_of_systemd_is_one_line(image: Path, systemctl: Path) -> None:

@@ -169,6 +169,40 @@ def test_a_full_disk_is_told_once_and_scoring_goes_on(
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
+def test_a_disk_that_came_back_read_only_keeps_nobody_from_watching(
+    tiny_bundle: Path, camera: str, systemd: Systemd, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run([*MOUNT, str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs takes root")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        config = write_config(tmp_path / "car.toml", tiny_bundle, camera, threshold=1e6, more="[[webhook]]")
+        text = config.read_text(encoding="utf-8").replace('dir = "', f'dir = "{disk}/')
+        config.write_text(text + 'url = "http://127.0.0.1:1/x"\n', encoding="utf-8")
+        # What waits for the web server lies in $EDGEVAD_HOME, on the same disk.
+        (tmp_path / "home").symlink_to(disk)
+        process = start(config, systemd, tmp_path)
+        try:
+            systemd.wait_for("READY=1")
+            for _ in range(8):
+                systemd.wait_for("WATCHDOG=1")
+            assert [one["end_ns"] for one in storage_incidents(tmp_path)] == [None] * 3
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+            wait_until(lambda: (disk / "events").exists() and (disk / "drives").exists() and (disk / "outbox").exists())
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 0
+        with EventStore.open(disk / "events") as store:
+            assert {event.kind for event in store.events()} == {"storage"}
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
 def fill(path: Path) -> None:
     """Write until the disk is full, to the last byte."""
     with path.open("wb", buffering=0) as stream:

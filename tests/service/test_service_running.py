@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from simulated import SimulatedCamera, number_of
 
-from edgevad.errors import ConfigError, EdgevadError
+from edgevad.errors import ConfigError, OutputError
 from edgevad.events import Event, Incident, Sink
 from edgevad.events.store import EventStore
+from edgevad.events.waiting import Limits
 from edgevad.runtime.pipeline import Result
 from edgevad.runtime.session import RunSummary
 from edgevad.service.config import load_config
@@ -269,14 +271,71 @@ def test_a_camera_that_hangs_does_not_hold_up_the_end(
     cameras["front"].go_on()
 
 
-def test_what_a_section_asks_for_in_vain_is_told_before_anything_runs(
+@pytest.mark.parametrize("section", ["events", "drives"])
+def test_a_folder_that_cannot_be_used_keeps_nobody_from_watching(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    tmp_path: Path,
+    section: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that is broken, read-only or not plugged in: it is told, and used as soon as it can be."""
+    if section == "drives":
+        pytest.importorskip("mcap")
+    monkeypatch.setattr("edgevad.events.dispatch.Limits", partial(Limits, retry_s=0.2, settle_s=0.3))
+    path = tmp_path / "disk"
+    path.write_text("in the way", encoding="utf-8")
+    with Car(config(f'[{section}]\ndir = "disk/x"\n')) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 20)
+        [told] = car.seen.incidents
+        assert (told.kind, told.lasts) == ("storage", True)
+        assert "a file is in the way" in told.detail
+        # Reading the same settings anew neither helps nor hurts.
+        before = car.service._dispatcher.sinks
+        car.service.reload()
+        car.seen.wait_for(lambda: len(car.seen.incidents) == 2)
+        assert car.seen.incidents[1].cause == "loaded"
+        assert car.service._dispatcher.sinks == before
+        path.unlink()
+        car.seen.wait_for(lambda: len(car.seen.incidents) == 3)
+        over = car.seen.incidents[2]
+        assert (over.id, over.lasts) == (told.id, False)
+        config(f'[{section}]\ndir = "disk/x"\n', threshold=-1e6)
+        car.service.reload()
+        car.seen.wait_for(lambda: car.seen.anomalies > 20)
+    if section == "events":
+        with EventStore.open(path / "x") as store:
+            assert "anomaly" in {one.kind for one in store.events()}
+    else:
+        assert list((path / "x").rglob("*.mcap"))
+
+
+def test_a_store_that_another_run_has_keeps_nobody_from_watching(
     config: Callable[..., Path], cameras: dict[str, SimulatedCamera], tmp_path: Path
 ) -> None:
+    with EventStore.open_to_record(tmp_path / "kept"), Car(config('[events]\ndir = "kept"\n')) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        car.seen.wait_for(lambda: bool(car.seen.incidents))
+    assert car.seen.incidents[0].kind == "storage"
+    assert "another edgevad records into this store" in car.seen.incidents[0].detail
+
+
+def test_recordings_end_where_their_folder_cannot_be_used(
+    config: Callable[..., Path], tmp_path: Path, tiny_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    with pytest.raises(EdgevadError, match="file"):
+    monkeypatch.setattr("edgevad.service.running.open_camera", lambda camera: open_source(tiny_video))
+    with pytest.raises(OutputError, match="a file is in the way"):
         ServiceRun(load_config(config('[events]\ndir = "file"\n')))
+
+
+def test_what_a_section_asks_for_in_vain_is_told_before_anything_runs(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera]
+) -> None:
+    """A folder is no such thing: it may be back tomorrow, a plug-in that nobody installed is not."""
     with pytest.raises(ConfigError, match="no such plug-in is installed"):
-        ServiceRun(load_config(config("[plugins.horn]\nline = 3\n")))
-    # Neither left anything running or locked.
+        ServiceRun(load_config(config('[events]\ndir = "free"\n[plugins.horn]\nline = 3\n')))
+    # That left nothing running or locked.
     with Car(config('[events]\ndir = "free"\n')) as car:
         car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+    assert not car.seen.incidents

@@ -18,6 +18,7 @@ LOCAL = '[run]\nbackend = "onnxruntime"\n' + CAMERA
 EVERYTHING = (
     '[[camera]]\nname = "front"\nsource = "csi://0"\n[[camera]]\nname = "rear"\nsource = "rtsp://camera/x"\n'
     '[mqtt]\nhost = "broker"\n[events]\ndir = "/data/my events"\n[plugins.can]\nbus = "can0"\n'
+    '[run]\nbundle = "/data/car.edgevad"\n'
 )
 # "security" calls 0 perfect and 10 open to all. What is left: see the head of unit.py.
 MOST_EXPOSED = {LOCAL: 1.0, EVERYTHING: 2.0}
@@ -113,8 +114,11 @@ def test_what_a_configuration_needs_is_open(tmp_path: Path) -> None:
         "PrivateTmp=no",
         "DeviceAllow=char-nvhost* rw",
         "DeviceAllow=char-video4linux rw",
+        "DeviceAllow=char-ttyUSB rw",
+        "DeviceAllow=char-ttyACM rw",
+        "DeviceAllow=char-ttyTHS rw",
         'ReadWritePaths=-"/data/my events"',
-        f'RequiresMountsFor={tmp_path / "edgevad.toml"} "/data/my events"',
+        f'RequiresMountsFor={tmp_path / "edgevad.toml"} /data/car.edgevad "/data/my events"',
     ):
         assert line in lines
     assert "DevicePolicy=auto" in text_of(tmp_path, EVERYTHING, all_devices=True).splitlines()
@@ -133,8 +137,11 @@ def test_it_is_restarted_for_ever(tmp_path: Path) -> None:
 def test_names_with_marks_mean_themselves(tmp_path: Path, analyze: str) -> None:
     folder = tmp_path / 'a "b" 100% $HOME'
     folder.mkdir()
-    text = text_of(folder, LOCAL)
-    assert '100%% $$HOME/edgevad.toml"' in text
+    text = text_of(folder, LOCAL + '[events]\ndir = "kept $HOME"\n')
+    # A "$" is a mark in commands alone.
+    assert re.search(r'^ExecStart=.*100%% \$\$HOME/edgevad.toml"$', text, re.MULTILINE)
+    assert re.search(r'^RequiresMountsFor=.*100%% \$HOME/edgevad.toml" .*kept \$HOME"$', text, re.MULTILINE)
+    assert re.search(r'^ReadWritePaths=-.*100%% \$HOME/kept \$HOME"$', text, re.MULTILINE)
     unit = tmp_path / UNIT_NAME
     unit.write_text(text)
     unit.chmod(0o644)

@@ -365,3 +365,8 @@ def test_a_stream_among_several_sources_is_refused_without_its_password(tmp_path
     with pytest.raises(SourceError, match="never ends") as refused:
         open_source(["rtsp://bob:secret@127.0.0.1:1/a", str(tmp_path)])
     assert "secret" not in str(refused.value)
+
+
+def test_a_home_of_nobody_is_no_source() -> None:
+    with pytest.raises(SourceNotFoundError, match="there is no user of that name"):
+        open_source("~nosuchuser/drive.mp4")
