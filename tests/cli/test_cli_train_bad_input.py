@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,6 +14,8 @@ import pytest
 from edgevad.cli import main
 
 TINY = ["--size", "16", "--width", "4", "--depth", "2", "--latent", "8", "--batch-size", "16", "--max-rounds", "5"]
+
+pytestmark = pytest.mark.disk("512k")
 
 
 def noise(size: int = 24, seed: int = 0) -> np.ndarray:
@@ -142,21 +141,6 @@ def test_a_failed_start_leaves_room_for_another(
     for k in range(40):
         cv2.imwrite(str(folder / f"{k:02d}.png"), noise(seed=k))
     assert train(capfd, monkeypatch, folder, "--out", tmp_path / "model", *TINY) == (0, "")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of half a megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("where", ["cache", "model"])

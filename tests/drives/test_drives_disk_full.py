@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +21,7 @@ from edgevad.sources import Frame
 NOISE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)  # some 60 kB as JPEG
 POLICY = LogPolicy(image_fps_hz=None, pre_roll_s=0, flush_s=0, leg_bytes=500_000)
 
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of four megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+pytestmark = pytest.mark.disk("4m")
 
 
 def frames(log: DriveLog, first: int, count: int) -> list[int]:

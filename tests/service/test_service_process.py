@@ -20,7 +20,7 @@ from network_camera import network_camera
 from edgevad.drives.catalogue import Catalogue
 from edgevad.events.store import EventStore
 
-MOUNT = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs"]
+pytestmark = pytest.mark.disk("6m")
 
 
 class Systemd:
@@ -125,82 +125,70 @@ def test_a_service_from_its_start_to_its_end(tiny_bundle: Path, camera: str, sys
 
 
 def test_a_full_disk_is_told_once_and_scoring_goes_on(
-    tiny_bundle: Path, camera: str, systemd: Systemd, tmp_path: Path
+    tiny_bundle: Path, camera: str, systemd: Systemd, tmp_path: Path, small_disk: Path
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run([*MOUNT, str(disk)], capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs takes root")
+    config = write_config(tmp_path / "car.toml", tiny_bundle, camera, threshold=1e6)
+    text = config.read_text(encoding="utf-8").replace(
+        'dir = "drives"', f'dir = "{small_disk}/drives"\nimage_fps_hz = 0'
+    )
+    config.write_text(text, encoding="utf-8")
+    process = start(config, systemd, tmp_path)
     try:
-        config = write_config(tmp_path / "car.toml", tiny_bundle, camera, threshold=1e6)
-        text = config.read_text(encoding="utf-8").replace('dir = "drives"', f'dir = "{disk}/drives"\nimage_fps_hz = 0')
-        config.write_text(text, encoding="utf-8")
-        process = start(config, systemd, tmp_path)
-        try:
-            systemd.wait_for("READY=1")
+        systemd.wait_for("READY=1")
+        systemd.wait_for("WATCHDOG=1")
+        filler = small_disk / "filler"
+        fill(filler)
+        wait_until(lambda: storage_incidents(tmp_path))
+        for _ in range(8):  # scoring goes on
             systemd.wait_for("WATCHDOG=1")
-            filler = disk / "filler"
-            fill(filler)
-            wait_until(lambda: storage_incidents(tmp_path))
-            for _ in range(8):  # scoring goes on
-                systemd.wait_for("WATCHDOG=1")
-            assert len(storage_incidents(tmp_path)) == 1
-            filler.unlink()
-            wait_until(lambda: [one for one in storage_incidents(tmp_path) if one["end_ns"] is not None], 25)
-            time.sleep(1.5)  # something more to log
-            process.send_signal(signal.SIGTERM)
-            out, _ = process.communicate(timeout=10)
-        finally:
-            process.kill()
-            process.wait()
-        assert process.returncode == 0
-        [counters] = json.loads(out)["cameras"]
-        assert counters["captured"] == counters["given"] + counters["dropped"]
-        begun, over = storage_incidents(tmp_path)
-        assert (begun["id"], begun["cause"], begun["end_ns"]) == (over["id"], "full", None)
-        verified = subprocess.run(
-            [sys.executable, "-m", "edgevad", "drives", "verify", "--dir", str(disk / "drives"), "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert verified.returncode == 0, verified.stdout
+        assert len(storage_incidents(tmp_path)) == 1
+        filler.unlink()
+        wait_until(lambda: [one for one in storage_incidents(tmp_path) if one["end_ns"] is not None], 25)
+        time.sleep(1.5)  # something more to log
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=10)
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    [counters] = json.loads(out)["cameras"]
+    assert counters["captured"] == counters["given"] + counters["dropped"]
+    begun, over = storage_incidents(tmp_path)
+    assert (begun["id"], begun["cause"], begun["end_ns"]) == (over["id"], "full", None)
+    verified = subprocess.run(
+        [sys.executable, "-m", "edgevad", "drives", "verify", "--dir", str(small_disk / "drives"), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_a_disk_that_came_back_read_only_keeps_nobody_from_watching(
-    tiny_bundle: Path, camera: str, systemd: Systemd, tmp_path: Path
+    tiny_bundle: Path, camera: str, systemd: Systemd, tmp_path: Path, small_disk: Path
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run([*MOUNT, str(disk)], capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs takes root")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    config = write_config(tmp_path / "car.toml", tiny_bundle, camera, threshold=1e6, more="[[webhook]]")
+    text = config.read_text(encoding="utf-8").replace('dir = "', f'dir = "{small_disk}/')
+    config.write_text(text + 'url = "http://127.0.0.1:1/x"\n', encoding="utf-8")
+    # What waits for the web server lies in $EDGEVAD_HOME, on the same disk.
+    (tmp_path / "home").symlink_to(small_disk)
+    process = start(config, systemd, tmp_path)
     try:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        config = write_config(tmp_path / "car.toml", tiny_bundle, camera, threshold=1e6, more="[[webhook]]")
-        text = config.read_text(encoding="utf-8").replace('dir = "', f'dir = "{disk}/')
-        config.write_text(text + 'url = "http://127.0.0.1:1/x"\n', encoding="utf-8")
-        # What waits for the web server lies in $EDGEVAD_HOME, on the same disk.
-        (tmp_path / "home").symlink_to(disk)
-        process = start(config, systemd, tmp_path)
-        try:
-            systemd.wait_for("READY=1")
-            for _ in range(8):
-                systemd.wait_for("WATCHDOG=1")
-            assert [one["end_ns"] for one in storage_incidents(tmp_path)] == [None] * 3
-            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-            wait_until(lambda: (disk / "events").exists() and (disk / "drives").exists() and (disk / "outbox").exists())
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=10)
-        finally:
-            process.kill()
-            process.wait()
-        assert process.returncode == 0
-        with EventStore.open(disk / "events") as store:
-            assert {event.kind for event in store.events()} == {"storage"}
+        systemd.wait_for("READY=1")
+        for _ in range(8):
+            systemd.wait_for("WATCHDOG=1")
+        assert [one["end_ns"] for one in storage_incidents(tmp_path)] == [None] * 3
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        wait_until(lambda: all((small_disk / name).exists() for name in ("events", "drives", "outbox")))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    with EventStore.open(small_disk / "events") as store:
+        assert {event.kind for event in store.events()} == {"storage"}
 
 
 def fill(path: Path) -> None:
