@@ -23,6 +23,7 @@ from edgevad.cli._options import (
 if TYPE_CHECKING:
     from edgevad.runtime.scorer import Scorer
     from edgevad.runtime.session import RunSummary
+    from edgevad.service.adhoc import RunOutputs
 
 __all__ = ["register"]
 
@@ -111,7 +112,10 @@ def run(
             "--fps": fps_hz,
             "--include-deleted": include_deleted,
         }
-        if given := [name for name, value in elsewhere.items() if value not in (None, False, [])]:
+        # A threshold of 0 is one; it is equal to False.
+        if given := [
+            name for name, value in elsewhere.items() if value is not None and value is not False and value != []
+        ]:
             raise OptionError(f"{given[0]} beside --config", fix="Put it into the configuration, or leave --config out")
         _run_config(config, max_frames=max_frames, json_output=json_output)
         return
@@ -135,7 +139,7 @@ def run(
                 alarms_per_hour=None if threshold is not None else scorer.calibration.alarms_per_hour,
                 max_frames=max_frames,
             )
-    _report(summary, _written(summary, out, save), json_output)
+    _report(summary, _written(summary, outputs), json_output)
     if summary.interrupted and not pipeline.is_live:
         raise typer.Exit(130)
 
@@ -158,15 +162,15 @@ def _opened_scorer(bundle: Path | None, backend: str | None, threads: int | None
         return Scorer.from_bundle(chosen, backend=backend, threads=threads, on_build=on_build)
 
 
-def _written(summary: RunSummary, out: Path | None, save: Path | None) -> list[str]:
+def _written(summary: RunSummary, outputs: RunOutputs) -> list[str]:
     from edgevad.events.jsonl import EVENTS_NAME, FRAMES_NAME, INCIDENTS_NAME, SUMMARY_NAME
 
     files: list[str] = []
-    if out is not None:
-        files += [str(out / name) for name in (FRAMES_NAME, EVENTS_NAME, INCIDENTS_NAME, SUMMARY_NAME)]
-    if save is not None and summary.frames:
-        files.append(str(save))
-    return files
+    if outputs.out is not None:
+        files += [str(outputs.out / name) for name in (FRAMES_NAME, EVENTS_NAME, INCIDENTS_NAME, SUMMARY_NAME)]
+    if outputs.save is not None and summary.frames:
+        files.append(str(outputs.save))
+    return files + [str(folder) for folder in (outputs.events, outputs.log) if folder is not None]
 
 
 def _report(summary: RunSummary, files: list[str], json_output: bool) -> None:

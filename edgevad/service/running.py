@@ -111,7 +111,12 @@ class ServiceRun:
             if is_lossless and failure is not None:
                 raise failure  # nothing is missed on a road: better now than in an hour
             self._log_sink = LogSink()
-            self._dispatcher = Dispatcher([self._log_sink, *sinks], lossless=is_lossless, report=self.pipeline.report)
+            self._dispatcher = Dispatcher(
+                [self._log_sink, *sinks],
+                lossless=is_lossless,
+                report=self.pipeline.report,
+                close_s=None if is_lossless else _CLOSE_S,
+            )
             self._machine = MachineWatch(on_reading=self.pipeline.machine)
             self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
             self._meter.machine = self._machine

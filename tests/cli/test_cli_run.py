@@ -16,6 +16,7 @@ from network_camera import network_camera
 
 from edgevad.bundle import activate
 from edgevad.cli import main
+from edgevad.events.store import EventStore
 
 NAMES = ("frames.jsonl", "events.jsonl", "incidents.jsonl", "summary.json")
 
@@ -126,6 +127,31 @@ def test_several_sources_are_one_run(run, tiny_bundle: Path, tiny_video: Path) -
 
 def test_a_source_is_needed(run) -> None:  # type: ignore[no-untyped-def]
     refused(run(), "nothing to score is named")
+
+
+def test_what_stands_in_a_configuration_is_not_said_beside_it(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    config = ("--config", tmp_path / "car.toml")
+    refused(run(*config, "--threshold", 0), "--threshold beside --config")
+    refused(run(*config, "--camera", 0), "--camera or --source beside --config")
+    refused(run(*config, "--events", tmp_path), "--events beside --config")
+    refused(run(*config), "car.toml")
+
+
+def test_events_and_a_drive_log_of_a_recording(run, tiny_bundle: Path, tiny_video: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    kept, log = tmp_path / "kept", tmp_path / "log"
+    code, out, err = run(
+        "--source", tiny_video, "--bundle", tiny_bundle, "--events", kept, "--log", log, "--json", "--quiet"
+    )
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["files"] == [str(kept), str(log)]
+    with EventStore.open(kept) as store:
+        [event] = store.events()
+    assert (event.kind, event.start_frame) == ("anomaly", summary["events"][0]["start_frame"])
+    # What was logged is a recording like any other.
+    code, out, err = run("--source", log, "--bundle", tiny_bundle, "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(out)["frames"] >= 20
 
 
 def test_cameras_and_recordings_do_not_go_together(run, tiny_bundle: Path, tiny_video: Path) -> None:  # type: ignore[no-untyped-def]
