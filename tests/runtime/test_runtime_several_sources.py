@@ -17,6 +17,7 @@ from tiny import tiny_frames
 from edgevad.errors import SourceError
 from edgevad.events import Event, Incident
 from edgevad.runtime.backends import Scores
+from edgevad.runtime.lens import LensSpec
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
 from edgevad.runtime.scorer import Scorer
@@ -209,6 +210,26 @@ def test_a_stuck_engine_stops_the_heart(scorer: Scorer, monkeypatch: pytest.Monk
     monkeypatch.setattr(scorer.backend, "score", stuck)
     list(Pipeline(scorer, Camera("a", tiny_frames(2)), heartbeat=lambda: beats.append(1)))
     assert during == [0, 0]
+
+
+def test_a_covered_lens_is_a_fault_and_no_anomaly(scorer: Scorer) -> None:
+    def blacked(frame: Frame) -> Frame:
+        return replace(frame, image=np.zeros_like(frame.image)) if 20 <= frame.index < 45 else frame
+
+    # Black is far from the gray that the bundle takes for normal: without the lens it is an event.
+    frames = [blacked(frame) for frame in tiny_frames(80, anomalies=range(60, 70))]
+    told: list[Incident] = []
+    watched = list(Pipeline(scorer, Camera("a", frames), lens=LensSpec(), on_incident=told.append))
+    unwatched = list(Pipeline(scorer, Camera("a", frames)))
+
+    assert {result.state for result in watched[20:45]} == {"fault"}
+    assert {result.fault for result in watched[20:45]} == {"black"}
+    assert all(result.anomaly_score is None and not result.is_anomaly for result in watched[20:45])
+    assert [result.event_began.start_frame for result in watched if result.event_began is not None] == [60]
+    assert [result.event_began.start_frame for result in unwatched if result.event_began is not None] == [20, 60]
+    begun, over = told
+    assert (begun.kind, begun.cause, begun.lasts) == ("camera_fault", "black", True)
+    assert (over.id, over.lasts) == (begun.id, False)
 
 
 def test_a_closed_pipeline_gives_nothing(scorer: Scorer) -> None:

@@ -89,3 +89,59 @@ def test_the_exit_level_is_below_the_threshold_whatever_its_sign(threshold: floa
 def test_values_that_cannot_be_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(OptionError):
         Hysteresis(**{"threshold": 1.0, **options})
+
+
+# Events need not last; those closer than a moment are one; no event starts for so long after one.
+COOL = Hysteresis(10.0, 1.0, merge_gap_s=0.05, cool_down_s=0.5)
+
+
+def test_after_an_event_none_starts_until_it_has_cooled_down() -> None:
+    # Frame 2 is the event; its last frame is at 0.2 s, so that the next one may start at 0.7 s.
+    inside, events = detect(COOL, [0, 0, 11, 0, 11, 0, 11, 11, 11, 0])
+    assert inside == [False, False, True, False, False, False, False, True, True, False]
+    assert [(event.start_frame, event.end_frame) for _, event in events] == [(2, 2), (7, 8)]
+
+
+def test_an_event_too_short_to_be_recorded_keeps_no_other_off() -> None:
+    spec = Hysteresis(10.0, 1.0, merge_gap_s=0.05, min_duration_s=0.25, cool_down_s=60.0)
+    inside, events = detect(spec, [0, 11, 0, 0, 11, 11, 11, 11, 11, 0])
+    assert inside[4:9] == [True] * 5
+    assert [(event.start_frame, event.end_frame) for _, event in events] == [(4, 8)]
+
+
+def test_cooling_down_ends_with_the_segment() -> None:
+    _, events = detect(COOL, [11, 0, 0, 11, 11], [0, 0, 1, 1, 1])
+    assert [(event.segment, event.start_frame) for _, event in events] == [(0, 0), (1, 3)]
+
+
+def test_no_event_starts_while_a_segment_is_warming_up() -> None:
+    spec = Hysteresis(10.0, 1.0, merge_gap_s=0.05, warm_up_s=0.2)
+    inside, events = detect(spec, [11, 11, 11, 11, 11, 11, 11], [0, 0, 0, 1, 1, 1, 1])
+    assert inside == [False, False, True, False, False, True, True]
+    assert [(event.segment, event.start_frame) for _, event in events] == [(0, 2), (1, 5)]
+
+
+def frame_at(index: int, segment: int = 0) -> Frame:
+    return Frame(IMAGE, index, index * 10**8, "a", segment)
+
+
+def test_frames_that_say_nothing_leave_an_event_as_it_is_until_the_fault_is_certain() -> None:
+    detector = EventDetector(Hysteresis(10.0, 1.0, merge_gap_s=10.0))
+    assert detector.push(11.0, frame_at(0)) is None
+    assert detector.pass_over(frame_at(1)) is None
+    assert detector.push(11.0, frame_at(2)) is None
+    event = detector.interrupt(frame_at(3))
+    assert event is not None
+    assert (event.start_frame, event.end_frame) == (0, 2)
+    assert detector.finish() is None
+
+
+def test_other_limits_hold_from_the_next_frame_on_and_the_event_goes_on() -> None:
+    detector = EventDetector(Hysteresis(10.0, 1.0, merge_gap_s=0.0))
+    detector.push(11.0, frame_at(0))
+    detector.apply(Hysteresis(5.0, 1.0, merge_gap_s=0.0))
+    assert detector.push(6.0, frame_at(1)) is None
+    assert detector.inside
+    event = detector.push(1.0, frame_at(2))
+    assert event is not None
+    assert (event.start_frame, event.end_frame) == (0, 1)
