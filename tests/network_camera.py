@@ -15,8 +15,10 @@ __all__ = ["network_camera"]
 
 
 @contextmanager
-def network_camera(*, rate_hz: float = 25.0, size_px: tuple[int, int] = (64, 48)) -> Iterator[str]:
-    """Its address; a bar wanders through its picture for as long as the block lasts."""
+def network_camera(
+    *, rate_hz: float = 25.0, size_px: tuple[int, int] = (64, 48), frames: int | None = None
+) -> Iterator[str]:
+    """Its address; a bar wanders through its picture while the block lasts, or for `frames`: then it hangs up."""
     width_px, height_px = size_px
 
     class Handler(BaseHTTPRequestHandler):
@@ -25,7 +27,7 @@ def network_camera(*, rate_hz: float = 25.0, size_px: tuple[int, int] = (64, 48)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
             number = 0
-            while not ended.is_set():
+            while not ended.is_set() and number != frames:
                 image = np.random.default_rng(number).integers(90, 115, (height_px, width_px, 3), np.uint8)
                 image[:, number % width_px] = 255
                 jpeg = cv2.imencode(".jpg", image)[1].tobytes()

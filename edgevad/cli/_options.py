@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
-
-if TYPE_CHECKING:
-    from edgevad.runtime.scorer import Scorer
 
 __all__ = [
     "AlarmsPerHour",
@@ -26,7 +23,6 @@ __all__ = [
     "WindowLength",
     "absolute_sources",
     "bytes_of_gigabytes",
-    "recalibrated",
 ]
 
 SourcesArgument = Annotated[
@@ -101,21 +97,3 @@ def bytes_of_gigabytes(value: float | None, option: str) -> int | None:
     if not 0 <= value <= 1e9:
         raise OptionError(f"{option} {value:g}", expected="gigabytes, from 0 to 1e9")
     return round(value * 1e9)
-
-
-def recalibrated(
-    scorer: Scorer,
-    window: str | None,
-    window_s: float | None,
-    alarms_per_hour: float | None,
-    threshold: float | None,
-) -> Scorer:
-    """`scorer` with what the options --window, --window-s, --alarms-per-hour and --threshold ask; None keeps it."""
-    from edgevad.runtime.window import WindowSpec
-
-    spec = None
-    if window is not None or window_s is not None:
-        old = scorer.calibration.window
-        kind: Any = old.kind if window is None else window
-        spec = WindowSpec(kind, old.length_s if window_s is None else window_s)
-    return scorer.recalibrated(window=spec, alarms_per_hour=alarms_per_hour, threshold=threshold)

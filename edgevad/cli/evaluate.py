@@ -20,7 +20,6 @@ from edgevad.cli._options import (
     NewWindow,
     NewWindowLength,
     SourcesArgument,
-    recalibrated,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def evaluate(
             writable_directory(out)
         with build_progress() as on_build:
             opened = stack.enter_context(open_scorer(model, backend=backend, on_build=on_build))
-        scorer = recalibrated(opened, window, window_s, alarms_per_hour, threshold)
+        scorer = opened.adjusted(window=window, window_s=window_s, alarms_per_hour=alarms_per_hour, threshold=threshold)
         on_frame = stack.enter_context(frame_progress("scoring", source.frame_count_hint))
         evaluation = evaluate_scorer(scorer, source, truth, on_frame=on_frame)
     if threshold is not None:

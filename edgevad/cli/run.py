@@ -17,7 +17,6 @@ from edgevad.cli._options import (
     NewThreshold,
     NewWindow,
     NewWindowLength,
-    recalibrated,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def run(
     outputs = RunOutputs(out=out, log=log, events=events, save=save, show=show, quiet=quiet)
     with ExitStack() as stack:
         scorer = stack.enter_context(_opened_scorer(bundle, backend, threads, quiet=quiet))
-        scorer = recalibrated(scorer, window, window_s, alarms_per_hour, threshold)
+        scorer = scorer.adjusted(window=window, window_s=window_s, alarms_per_hour=alarms_per_hour, threshold=threshold)
         sources = open_sources(named, fps_hz=fps_hz, include_deleted=include_deleted, reconnect=True)
         for opened in sources:
             stack.enter_context(opened)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgevad.bundle.bundle import Bundle, TrainingScores
 from edgevad.bundle.manifest import Calibration
@@ -124,6 +124,22 @@ class Scorer:
                 raise OptionError(f"threshold {threshold}", expected="a finite number")
             calibration = replace(calibration, threshold=float(threshold))
         return replace(self, calibration=calibration)
+
+    def adjusted(
+        self,
+        *,
+        window: str | None = None,
+        window_s: float | None = None,
+        alarms_per_hour: float | None = None,
+        threshold: float | None = None,
+    ) -> Scorer:
+        """As `recalibrated`, with the window's kind and length (seconds) by themselves; None keeps what there is."""
+        old = self.calibration.window
+        kind: Any = old.kind if window is None else window  # WindowSpec refuses what is none
+        spec = WindowSpec(kind, old.length_s if window_s is None else window_s)
+        return self.recalibrated(
+            window=None if spec == old else spec, alarms_per_hour=alarms_per_hour, threshold=threshold
+        )
 
     def close(self) -> None:
         """Release the backend. May be called twice."""

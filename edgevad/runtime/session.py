@@ -126,12 +126,8 @@ def run_session(
         for sink in sinks:
             sink.incident(incident)
 
-    def on_event(event: Event) -> None:
-        summary.add(event)
-        for sink in sinks:
-            sink.event(event)
-
-    pipeline.on_incident, pipeline.on_event = on_incident, on_event
+    pipeline.on_incident = on_incident
+    pipeline.on_event = lambda event: _over(event, sinks, summary)
     started_s = time.monotonic()
     try:
         with pipeline:
@@ -220,9 +216,13 @@ def _feed(result: Result, sinks: Sequence[Sink], summary: RunSummary) -> None:
     for sink in sinks:
         sink.push(result)
     if result.event is not None:
-        summary.add(result.event)
-        for sink in sinks:
-            sink.event(result.event)
+        _over(result.event, sinks, summary)
     if result.event_began is not None:
         for sink in sinks:
             sink.event_began(result.event_began)
+
+
+def _over(event: Event, sinks: Sequence[Sink], summary: RunSummary) -> None:
+    summary.add(event)
+    for sink in sinks:
+        sink.event(event)

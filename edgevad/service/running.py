@@ -21,7 +21,6 @@ from edgevad.runtime.pipeline import Pipeline
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.session import RunSummary, run_session
 from edgevad.runtime.threshold import Hysteresis
-from edgevad.runtime.window import WindowSpec
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.logs import LogSink, configure_logging, log_uncaught
 from edgevad.service.meter import RunMeter
@@ -239,13 +238,9 @@ def open_camera(camera: CameraConfig) -> Source:
 
 def calibrated(scorer: Scorer, detection: DetectionConfig) -> Scorer:
     """`scorer` with the window, budget or threshold that the section asks for."""
-    window = scorer.calibration.window
-    spec = WindowSpec(
-        window.kind if detection.window is None else detection.window,
-        window.length_s if detection.window_s is None else detection.window_s,
-    )
-    return scorer.recalibrated(
-        window=None if spec == window else spec,
+    return scorer.adjusted(
+        window=detection.window,
+        window_s=detection.window_s,
         alarms_per_hour=detection.alarms_per_hour,
         threshold=detection.threshold,
     )

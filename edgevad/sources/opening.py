@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
 from edgevad.sources.address import without_password
-from edgevad.sources.camera import LiveOptions, is_camera_file, live_opener, open_camera
+from edgevad.sources.camera import LiveOptions, is_camera_file, is_live, live_opener, open_camera
 from edgevad.sources.chain import ChainSource
 from edgevad.sources.listing import Listing, is_image, is_mcap, list_folder, natural_key, sort_out
 from edgevad.sources.members import Members
@@ -223,7 +223,7 @@ def _open_list(items: Sequence[tuple[str, bool]], options: _Options) -> Source:
             members += _image_sequences(sort_out(Path(text).expanduser() for text, _ in group).images, options)
             continue
         for text, is_path in group:
-            if (not is_path and live_opener(text, options.live) is not None) or is_camera_file(text):
+            if is_camera_file(text) or (not is_path and is_live(text)):
                 fix = f"For the file or folder of that name write ./{text}" if os.path.lexists(text) else None
                 shown = without_password(text)
                 raise SourceError("a live source never ends, so it cannot be one of several", where=shown, fix=fix)

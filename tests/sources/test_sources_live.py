@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import pytest
+from network_camera import network_camera
 from recordings import gray_image
 
 from edgevad.errors import OptionError, SourceError, SourceNotFoundError, SourceUnreadableError
@@ -156,40 +154,8 @@ def test_closing_from_another_thread_ends_a_waiting_reader() -> None:
     assert camera.released == 1
 
 
-@contextmanager
-def mjpeg_server(frames: int) -> Iterator[str]:
-    """A network camera on this machine that sends `frames` frames and hangs up."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            for level in range(frames):
-                jpeg = cv2.imencode(".jpg", gray_image(level * 10))[1].tobytes()
-                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
-                try:
-                    self.wfile.write(head + jpeg + b"\r\n")
-                except OSError:
-                    return
-                time.sleep(0.02)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/video"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_a_network_stream_gives_frames_until_it_is_lost() -> None:
-    with mjpeg_server(frames=30) as url, open_source(url, timeout_s=1) as source:
+    with network_camera(rate_hz=50, size_px=(32, 24), frames=30) as url, open_source(url, timeout_s=1) as source:
         assert (source.kind, source.is_live, source.frame_count_hint) == ("stream", True, None)
         frames: list[Frame] = []
         with pytest.raises(SourceError, match="camera lost"):
