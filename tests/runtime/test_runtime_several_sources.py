@@ -301,21 +301,21 @@ def test_a_frame_too_small_to_score_costs_the_camera_nothing_but_that_frame(scor
 
 
 def test_a_limited_rate_does_not_make_frames_old(scorer: Scorer) -> None:
-    camera = SimulatedCamera(rate_hz=30)
-    pipeline = Pipeline(scorer, live(camera))
+    camera = SimulatedCamera(rate_hz=10)
+    pipeline = Pipeline(scorer, LiveSource(camera, name="front", kind="camera"))
     for reader in pipeline._streams:
-        reader.limit_rate(8.0)
+        reader.limit_rate(3.7)
     latencies_s = []
     for result in pipeline:
         latencies_s.append(result.latency_s)
-        if len(latencies_s) == 16:
+        if len(latencies_s) == 9:
             break
-    # A frame that had waited since the last one would be up to 33 ms old.
-    assert np.median(latencies_s[1:]) < 0.021
+    # Frames that had waited would be up to 100 ms old, most of them above 40.
+    assert np.median(latencies_s[1:]) < 0.03
     pipeline.finish()
     [counters] = pipeline.counters()
     assert counters.captured == counters.given + counters.dropped
-    assert counters.dropped > 2 * counters.given
+    assert counters.dropped > counters.given
 
 
 def test_a_reader_that_hangs_stops_the_heart(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
