@@ -33,7 +33,7 @@ from tests.broker import Broker, Listener, in_order_at_least_once, until
 from tests.web_server import Server
 
 PROMISES_BAR = "broken promises"
-OVERHEAD_BAR = "overhead a frame (ms)"
+OVERHEAD_BAR = "a frame in the dispatcher (ms)"
 SIZE_PX = (540, 960)
 SECRET = "a secret"
 # Longer than the longest wait between two attempts.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks._common import BARS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +45,17 @@ def test_precision_benchmark_times_every_engine_and_weighs_every_graph() -> None
             assert rows[f"nano: {engine}, {graph}"]["min"] > 0
     assert rows["nano: file, int8 placed for onnxruntime, share of fp32"]["median"] < 0.3
     assert 0.5 < rows["nano: file, fp16, share of fp32"]["median"] < 0.9
+
+
+def test_every_bar_that_a_benchmark_names_exists() -> None:
+    """A misspelt one would only be noticed at the end of a long run."""
+    named = {
+        (path.name, name)
+        for path in (ROOT / "benchmarks").glob("*.py")
+        for name in re.findall(r'^\w*BAR = "([^"]+)"$', path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) >= 15
+    assert {(file, name) for file, name in named if name not in BARS} == set()
 
 
 def test_an_unusable_source_is_one_line_and_exit_2() -> None:
