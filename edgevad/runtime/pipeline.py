@@ -116,7 +116,8 @@ class Pipeline:
         on_event: told events that are over without a frame that shows it, since their camera was lost; also in the
             iterating thread. Without it, `finish` gives them.
         on_failure: asked in the iterating thread what to go on with where the engine fails or gives no numbers: another
-            scorer and its hysteresis, by which the very frames are scored that failed; None ends the run with the error.
+            scorer and its hysteresis, by which the very frames that failed are scored; None ends the run with the
+            error.
         heartbeat: called in the iterating thread after every batch, and twice a second where no frames come: as long as
             it is called, frames are scored or would be. Not while a camera's reader hangs with a frame in its hands.
 

@@ -101,7 +101,10 @@ class EventDetector:
         self._warm_ns = round(spec.warm_up_s * 1e9)
 
     def warm_up_again(self) -> None:
-        """As at a segment's beginning, no event starts for the warm-up from the next frame on; one under way goes on."""
+        """As at a segment's beginning, no event starts for the warm-up from the next frame on.
+
+        One under way goes on.
+        """
         self._is_to_warm_up = True
 
     def is_warm(self, frame: Frame) -> bool:
