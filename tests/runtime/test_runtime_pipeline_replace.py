@@ -166,7 +166,7 @@ def test_where_nothing_is_left_to_go_on_with_the_error_ends_the_run(scorers: dic
 @pytest.mark.parametrize("new", ["plain", "larger", "motion"])
 def test_no_frame_of_a_camera_is_lost_or_scored_twice(scorers: dict[str, Scorer], new: str) -> None:
     cameras = {name: SimulatedCamera(rate_hz=60.0) for name in ("front", "rear")}
-    sources = [LiveSource(camera, name=name, kind="camera") for name, camera in cameras.items()]
+    sources = [LiveSource(camera, name=name, kind="camera", stale_s=30.0) for name, camera in cameras.items()]
     numbers: dict[str, list[int]] = {name: [] for name in cameras}
     old, other = scorers["plain"], scorers[new]
     done = threading.Event()
