@@ -299,7 +299,9 @@ class Slots:
         """Swap to the bundle that lies in `slot` already."""
         info = self._info(slot)
         current = self.current
-        if info.state != "healthy" and info != current:
+        if info == current and info.state == "trial" and not wish.trial:
+            self._write({info.digest: wish.record("healthy")})
+        elif info.state != "healthy" and info != current:
             state: SlotState = "trial" if self._has_way_back(current, slot) and wish.trial else "healthy"
             self._write({info.digest: wish.record(state)})
         if wish.unblock:

@@ -13,10 +13,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgevad.bundle.slot_state import Trial
 from edgevad.errors import OptionError
 
 if TYPE_CHECKING:
+    from edgevad.bundle.slot_state import Trial
     from edgevad.runtime.stream import Result
 
 __all__ = ["RecentWork", "TrialMonitor", "TrialSpec", "crash_loop", "poisson_tail"]
@@ -28,7 +28,8 @@ _ALPHA = 1e-4
 _LEAST_ALARMS = 5
 # So much of it has to be inside events before their share is looked at.
 _LEAST_ALARM_S = 60.0
-_LEAST_FRAMES = 64
+# The 95th percentile of fewer frames is the slowest one. The slower a bundle, the longer it takes to have so many.
+_LEAST_FRAMES = 20
 _MOST_FRAMES = 4096
 # A bundle as slow as the one before is no worse than that.
 _SLACK = 1.5
@@ -45,7 +46,7 @@ class TrialSpec:
         crash_limit: crashed starts that send it back.
         latency_budget_ms: milliseconds that preparing and scoring may take for 95 % of the frames; None: no limit.
         latency_window_s: seconds over which these 95 % are counted.
-        alarms_per_hour: events that an hour of one camera may raise.
+        alarms_per_hour: events that an hour of one camera may raise; None: they are not counted.
         alarm_ratio: it is sent back when its events cannot be had by chance at so many times that rate.
         alarm_share: it is sent back when so much of the time lies inside events.
 
@@ -57,7 +58,7 @@ class TrialSpec:
     crash_limit: int = 3
     latency_budget_ms: float | None = 100.0
     latency_window_s: float = 30.0
-    alarms_per_hour: float = 1.0
+    alarms_per_hour: float | None = None
     alarm_ratio: float = 3.0
     alarm_share: float = 0.5
 
@@ -67,7 +68,8 @@ class TrialSpec:
         if self.latency_budget_ms is not None:
             _check("latency budget", self.latency_budget_ms, 1.0, 60_000.0)
         _check("latency window", self.latency_window_s, 1.0, 3600.0)
-        _check("alarms per hour", self.alarms_per_hour, 0.0, 3600.0)
+        if self.alarms_per_hour is not None:
+            _check("alarms per hour", self.alarms_per_hour, 0.0, 3600.0)
         _check("alarm ratio", self.alarm_ratio, 1.0, 1000.0)
         _check("alarm share", self.alarm_share, 0.01, 1.0)
 
@@ -91,9 +93,9 @@ class RecentWork:
         self._work.append((now_s, work_s))
 
     def p95_s(self, now_s: float) -> float | None:
-        """What 95 % of the frames took at most; None before the window is full, or where it holds too few frames."""
+        """What 95 % of the frames took at most; None before the window is full. It never holds fewer than 20 frames."""
         work = self._work
-        while work and now_s - work[0][0] > self._window_s:
+        while len(work) > _LEAST_FRAMES and now_s - work[0][0] > self._window_s:
             work.popleft()
         if self._since_s is None or now_s - self._since_s < self._window_s or len(work) < _LEAST_FRAMES:
             return None
@@ -106,13 +108,15 @@ class TrialMonitor:
 
     Args:
         trial: how it did before this start.
+        digest: of the bundle.
 
     Attributes:
         verdict: why it has to be left, a sentence; None while nothing speaks against it.
     """
 
-    def __init__(self, spec: TrialSpec, trial: Trial) -> None:
+    def __init__(self, spec: TrialSpec, trial: Trial, digest: str = "") -> None:
         self.spec = spec
+        self.digest = digest
         self.verdict: str | None = None
         self._trial = trial
         self._running_s, self._watched_s = trial.running_s, trial.watched_s
@@ -167,13 +171,14 @@ class TrialMonitor:
         return f"too slow: {took}, budget {budget_ms:g} ms{before}"
 
     def _too_many(self) -> str | None:
-        hours = self._watched_s / 3600.0
-        expected = self.spec.alarms_per_hour * self.spec.alarm_ratio * hours
+        budget, hours = self.spec.alarms_per_hour, self._watched_s / 3600.0
+        if budget is None:
+            return None
+        expected = budget * self.spec.alarm_ratio * hours
         if self._alarms < _LEAST_ALARMS or poisson_tail(self._alarms, expected) >= _ALPHA:
             return None
         return (
-            f"too many alarms: {self._alarms} events in {60 * hours:.1f} minutes of driving, "
-            f"budget {self.spec.alarms_per_hour:g} an hour"
+            f"too many alarms: {self._alarms} events in {60 * hours:.1f} minutes of driving, budget {budget:g} an hour"
         )
 
     def _too_long(self) -> str | None:

@@ -29,6 +29,7 @@ from edgevad.service.sections import (
     MetricsConfig,
     MqttConfig,
     RunSection,
+    TrialConfig,
     WebhookConfig,
 )
 
@@ -37,7 +38,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload; the others need a restart.
-_RELOADED = ("detection", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = ("detection", "trial", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class RunConfig:
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     lens: LensConfig | None = None
     governor: GovernorConfig | None = None
+    trial: TrialConfig = field(default_factory=TrialConfig)
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
     mqtt: MqttConfig | None = None

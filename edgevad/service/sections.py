@@ -12,7 +12,7 @@ from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import GovernorConfig, LensConfig
+from edgevad.service.watching import GovernorConfig, LensConfig, TrialConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -29,6 +29,7 @@ __all__ = [
     "MetricsConfig",
     "MqttConfig",
     "RunSection",
+    "TrialConfig",
     "WebhookConfig",
 ]
 
@@ -191,6 +192,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "detection": DetectionConfig,
     "lens": LensConfig,
     "governor": GovernorConfig,
+    "trial": TrialConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
     "mqtt": MqttConfig,
