@@ -18,8 +18,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -209,10 +209,11 @@ class Slots:
             SignatureError: the other one is signed by nobody this device trusts any more.
             OutputError: the home folder cannot be written.
         """
+        if self.current is None:
+            raise _nothing_active()
         with self._changing():
             current = self.current
-            if current is None:
-                raise _nothing_active()
+            assert current is not None, "the link is never taken away"
             if leaving is not None and current.digest != leaving:
                 if block:
                     blocked.block(leaving, read_records(self._records).get(leaving, _UNKNOWN).name, why)
@@ -323,8 +324,8 @@ class Slots:
             blocked.unblock(wish.digest)
         with output_errors(slot):
             if slot.exists():
-                old = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{slot.name}.", suffix=".old"))
-                slot.replace(old / "replaced")
+                # Beside it: another user's folder may be renamed there, and not moved anywhere else.
+                slot.replace(self._folder / f".{slot.name}.{uuid.uuid4().hex[:8]}.old")
             staged.replace(slot)
             sync_directory(self._folder)
         self._point(slot)
@@ -340,6 +341,8 @@ class Slots:
         self._write({current.digest: Record(current.name, "failed", why, current.activated_ns, current.trial)})
 
     def _remember(self, digest: str, change: Callable[[Record], Record]) -> bool:
+        if digest not in read_records(self._records):
+            return False  # nor is a disk asked to be written that may not be
         with self._changing():
             record = read_records(self._records).get(digest)
             if record is None or record.state != "trial":
