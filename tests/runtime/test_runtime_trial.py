@@ -134,7 +134,7 @@ def test_a_crash_loop_has_its_words() -> None:
 
 @pytest.mark.parametrize("wrong", [{"minutes": -1.0}, {"crash_limit": 0}, {"alarm_share": 0.0}, {"alarm_ratio": 0.5}])
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match="trial: .* expected a number from"):
+    with pytest.raises(OptionError, match=r"trial: .* expected a number from"):
         TrialSpec(**wrong)  # type: ignore[arg-type]
 
 
