@@ -16,7 +16,7 @@ from tiny import edit_manifest, write_tiny_bundle
 
 from edgevad.bundle import Bundle, Slots
 from edgevad.drives.reading import metadata_of
-from edgevad.errors import BackendError, BlockedBundleError, BundleError
+from edgevad.errors import BackendError, BlockedBundleError, BundleError, OutputError
 from edgevad.events.store import EventStore
 from edgevad.runtime.backends import Scores
 from edgevad.runtime.backends.backend import Backend
@@ -222,6 +222,28 @@ def test_a_bundle_that_alarms_all_the_time_is_gone_back_from(
     assert "alarmed for" in next(one.detail for one in car.seen.incidents if one.cause == "rolled back")
     assert slots.current is not None
     assert slots.current.name == "good"
+
+
+def test_a_disk_that_takes_nothing_keeps_no_bad_bundle_in_use(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    slots = Slots.of_device()
+    slots.activate(bundles("good"))
+    with Car(config(trial="latency_budget_ms = 20\nlatency_window_s = 1")) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 10)
+        slots.activate(bundles("slow"))
+        car.seen.wait_for(lambda: "swapped" in causes(car))
+        for name in ("rollback", "update"):
+            monkeypatch.setattr(Slots, name, refused)
+        car.seen.wait_for(lambda: "rolled back" in causes(car))
+        assert car.service.pipeline.scorer.name == "good"
+    assert "is left until the next start: too slow" in car.seen.incidents[-1].detail
 
 
 def test_a_crash_loop_is_seen_before_the_engine_is_opened(
