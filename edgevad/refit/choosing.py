@@ -119,7 +119,7 @@ class _Chooser:
         self._blur = blur
         self._observer = observer
         rememberer = None if bundle is None else Rememberer.of(bundle)
-        replay = None if bundle is None else bundle.replay()
+        replay = None if bundle is None else getattr(bundle, "replay", lambda: None)()
         self._own = None if replay is None else replay.segment
         self.describer = Describer(
             None if rememberer is None else rememberer.coordinates, None if replay is None else replay.images
