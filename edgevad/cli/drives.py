@@ -25,7 +25,9 @@ DriveName = Annotated[str, typer.Argument(metavar="DRIVE", help="Name of a drive
 
 def register(app: typer.Typer) -> None:
     """Add `drives` and its sub-commands to the application."""
-    group = typer.Typer(help="Logged drives: list, show and verify them, recover and prune them, mark what is to stay, choose to learn from.")
+    group = typer.Typer(
+        help="Logged drives: list, show and verify them, recover and prune them, mark them, choose what to learn from."
+    )
     group.command("list")(list_drives)
     group.command("show")(show)
     group.command("verify")(verify)
@@ -248,9 +250,7 @@ def choose(
             "--blur-faces", help="A face detector's model (.onnx, .xml), or the name of a plug-in.", show_default=False
         ),
     ] = None,
-    out: Annotated[
-        Optional[Path], typer.Option(help="Keep the frames in this new folder.", show_default=False)
-    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Keep the frames in this new folder.", show_default=False)] = None,
     json_output: Json = False,
 ) -> None:
     """Say what a refit would learn from, and whether it can be trusted; nothing is learned.

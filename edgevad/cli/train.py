@@ -148,7 +148,9 @@ def _refuse_never_train(sources: list[str]) -> None:
     if marked:
         more = f" and {len(marked) - 1} more" if len(marked) > 1 else ""
         raise OptionError(
-            f"{marked[0]}{more} is marked never to be trained on" if not more else f"{marked[0]}{more} are marked never to be trained on",
+            f"{marked[0]}{more} is marked never to be trained on"
+            if not more
+            else f"{marked[0]}{more} are marked never to be trained on",
             fix="Name the others only, take the mark away (edgevad drives mark --may-train), or --include-never-train",
         )
 

@@ -34,7 +34,9 @@ def place(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 250, (48, 264, 3)).astype(np.uint8)
 
 
-def looking(index: int, *, camera: str = "front", anomaly: bool = False, fault: str | None = None, seed: int = 0) -> Result:
+def looking(
+    index: int, *, camera: str = "front", anomaly: bool = False, fault: str | None = None, seed: int = 0
+) -> Result:
     """A frame with structure: what it shows moves on with time, and `seed` is the place."""
     start = 2 * index % 200
     plain = result(index, camera=camera, anomaly=anomaly)
@@ -89,7 +91,9 @@ def test_every_image_has_what_was_logged_of_it(tmp_path: Path) -> None:
     assert np.array_equal(np.isnan(index.anomaly), index.fault)
     assert np.array_equal(index.anomaly == 3.0, (time_s >= 20) & (time_s <= 22.9))
     near = index.event == 2
-    assert np.array_equal(near, ((time_s >= 18) & (time_s < 20)) | ((time_s > 22.9) & (time_s <= 24.9)) | ((time_s >= 28) & (time_s < 35)))
+    assert np.array_equal(
+        near, ((time_s >= 18) & (time_s < 20)) | ((time_s > 22.9) & (time_s <= 24.9)) | ((time_s >= 28) & (time_s < 35))
+    )
     assert not found.footage[1].index.event.any()
     frames = list(found.footage[0].frames(np.array([3, 4, 50])))
     assert [row for row, _ in frames] == [3, 4, 50]
