@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from edgevad.cli._options import Json, bytes_of_gigabytes
+from edgevad.cli.choose import choose
 
 __all__ = ["register"]
 
@@ -23,13 +24,16 @@ DriveName = Annotated[str, typer.Argument(metavar="DRIVE", help="Name of a drive
 
 def register(app: typer.Typer) -> None:
     """Add `drives` and its sub-commands to the application."""
-    group = typer.Typer(help="Logged drives: list, show and verify them, recover and prune them, mark what is to stay.")
+    group = typer.Typer(
+        help="Logged drives: list, show and verify them, recover and prune them, mark them, choose what to learn from."
+    )
     group.command("list")(list_drives)
     group.command("show")(show)
     group.command("verify")(verify)
     group.command("recover")(recover)
     group.command("prune")(prune)
     group.command("mark")(mark)
+    group.command("choose")(choose)
     app.add_typer(group, name="drives", no_args_is_help=True)
 
 
