@@ -1,0 +1,113 @@
+"""What of a frame is followed from day to day: scores of the parts, what its image is like, where it lies in memory.
+
+Everything is measured on the frame at model size: that is what the model is fed, and what is kept of old frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgevad.runtime.picture import gray_of, sharpness
+from edgevad.runtime.remembering import Rememberer
+
+__all__ = ["FOLLOWED_COORDINATES", "IMAGE_FIGURES", "Figure", "MemoryFigures", "image_figures", "memory_names"]
+
+Group = Literal["scores", "image", "memory"]
+
+# As `image_figures` gives them.
+IMAGE_FIGURES = ("brightness", "contrast", "sharpness", "veil", "blue", "red", "lean", "height", "side")
+FOLLOWED_COORDINATES = 4
+_VEIL_QUANTILE = 0.02
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that frames have.
+
+    Attributes:
+        name: one word; "score residual" and so on of the model's parts.
+        group: what it is seen in.
+    """
+
+    name: str
+    group: Group
+
+    @property
+    def is_score(self) -> bool:
+        return self.group == "scores"
+
+
+def image_figures(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Of one frame at model size (h, w, 3) uint8 BGR: (9,) float32, in the order of `IMAGE_FIGURES`.
+
+    brightness, mean gray level; contrast, standard deviation of gray levels over their mean; sharpness as in
+    `runtime.picture`, NaN where there is too little structure; veil, the darkest 2 % of gray levels over the mean: what
+    haze and dirt lift; blue and red, the share of the channel in the light. And what a camera that was knocked changes:
+    lean, which way edges lean on the whole (of the structure tensor, in [-1, 1]; turning the camera turns it by twice
+    the angle); height and side, where the light's centre lies, from the top and from the left, in [0, 1].
+    """
+    gray = gray_of(small)
+    mean = float(gray.mean())
+    blue, green, red = (float(value) for value in cv2.mean(small)[:3])
+    light = max(blue + green + red, 1.0)
+    sharp = sharpness(gray)
+    across, down = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
+    edges = float(np.sum(across * across + down * down))
+    rows, columns = gray.mean(axis=1), gray.mean(axis=0)
+    return np.array(
+        [
+            mean,
+            float(gray.std()) / max(mean, 1.0),
+            np.nan if sharp is None else sharp,
+            float(np.quantile(gray, _VEIL_QUANTILE)) / max(mean, 1.0),
+            blue / light,
+            red / light,
+            2 * float(np.sum(across * down)) / max(edges, 1.0),
+            _centre(rows),
+            _centre(columns),
+        ],
+        dtype=np.float32,
+    )
+
+
+def _centre(weights: npt.NDArray[np.float64]) -> float:
+    return float((np.arange(len(weights)) + 0.5) @ weights / max(float(weights.sum()), 1e-6)) / len(weights)
+
+
+def memory_names(count: int) -> tuple[str, ...]:
+    """What the figures of frames with so many coordinates are called."""
+    return ("distance", *(f"direction {k + 1}" for k in range(min(count, FOLLOWED_COORDINATES))))
+
+
+class MemoryFigures:
+    """Where frames lie among those that the model learned from.
+
+    Args:
+        known: (N, d) their coordinates.
+    """
+
+    def __init__(self, rememberer: Rememberer, known: npt.NDArray[np.float32]) -> None:
+        self._rememberer = rememberer
+        self._mean = known.mean(axis=0)
+        self._spread = np.maximum(known.std(axis=0), 1e-6)
+        self.names = memory_names(known.shape[1])
+
+    def of(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(N, 1 + 4) float32 of frames (N, h, w, 3): how many of their own spreads coordinates lie from the mean, as
+        the root mean square of all; and the first of them, along which the old frames differ most.
+
+        Raises:
+            BackendError: the graph fails.
+        """
+        return self.of_coordinates(self._rememberer.coordinates(frames))
+
+    def of_coordinates(self, coordinates: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The same of coordinates (N, d)."""
+        standard = (coordinates - self._mean) / self._spread
+        distance = np.sqrt(np.mean(standard * standard, axis=1, keepdims=True))
+        return np.concatenate([distance, standard[:, : len(self.names) - 1]], axis=1).astype(np.float32)
