@@ -27,6 +27,7 @@ COMMANDS = (
     "build",
     "bench",
     "drives",
+    "drift",
     "inspect",
     "dataset",
     "config",

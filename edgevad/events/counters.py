@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgevad.events.waiting import SinkCounters
 
 if TYPE_CHECKING:
+    from edgevad.refit.drift_watch import CameraDrift
     from edgevad.runtime.counters import FrameCounters
     from edgevad.runtime.latency import LatencyHistogram
     from edgevad.runtime.power import MachineReading
@@ -28,6 +29,7 @@ class RunSnapshot:
         rate_hz: frames a second that the governor allows each camera; None where it lets all pass.
         sinks: what became of what each sink was given (`Dispatcher.counters`).
         machine: the latest reading, None where nobody reads.
+        drift: what the last look at each camera showed (`DriftWatch.latest`); none where nobody looks.
         idle_s: since the pipeline last showed that it works.
     """
 
@@ -38,4 +40,5 @@ class RunSnapshot:
     rate_hz: float | None = None
     sinks: Mapping[str, SinkCounters] = field(default_factory=dict)
     machine: MachineReading | None = None
+    drift: Mapping[str, CameraDrift] = field(default_factory=dict)
     idle_s: float = 0.0

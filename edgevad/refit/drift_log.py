@@ -23,7 +23,6 @@ from edgevad.drives.messages import IMAGE, SCORE
 from edgevad.drives.reading import messages_of
 from edgevad.drives.rows import DriveRow, LegRow
 from edgevad.errors import OutputError, StoreError
-from edgevad.refit.drift_figures import image_figures
 from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
 from edgevad.refit.drift_sample import Sample, SampleBuilder
 from edgevad.runtime.preprocess import shrink
@@ -95,8 +94,7 @@ class LegReader:
     def _measured(self, path: Path, *, with_scores: bool) -> dict[str, Sample]:
         cameras: dict[str, _Camera] = {}
         figures = len(self._reference.figures)
-        with_images = self._reference.first_image_column < figures
-        for kind, source_id, log_ns, data in messages_of(path, (SCORE, IMAGE) if with_images else (SCORE,)):
+        for kind, source_id, log_ns, data in messages_of(path, (SCORE, IMAGE) if self._reference.has_frames else (SCORE,)):
             camera = cameras.setdefault(source_id, _Camera(SampleBuilder(figures)))
             if kind == SCORE:
                 if _is_due(camera.score_ns, log_ns, SCORE_EVERY_S):
@@ -121,14 +119,8 @@ class LegReader:
         except BadImageError:
             return
         camera.builder.add(
-            log_ns, camera.stretch, at=self._reference.first_image_column, values=self.figures_of(shrink(image, self._size))
+            log_ns, camera.stretch, at=self._reference.first_image_column, values=self._reference.figures_of(shrink(image, self._size))
         )
-
-    def figures_of(self, small: Any) -> Any:
-        """Figures of image and memory of one frame at model size."""
-        found = image_figures(small)
-        memory = self._reference.memory
-        return found if memory is None else np.concatenate([found, memory.of(small[None])[0]])
 
     def _remembered(self, name: str) -> dict[str, Sample] | None:
         if self._cache is None:

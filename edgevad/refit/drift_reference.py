@@ -85,6 +85,20 @@ class DriftReference:
         sample = self.scores if self.figures[k].is_score else self.frames
         return sample.values[:, k], sample.blocks()
 
+    def figures_of(self, small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Of a frame at model size (h, w, 3) the figures from `first_image_column` on: those of image and memory.
+
+        Raises:
+            BackendError: the memory's graph fails.
+        """
+        found = image_figures(small)
+        return found if self.memory is None else np.concatenate([found, self.memory.of(small[None])[0]])
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether images can be compared."""
+        return self.first_image_column < len(self.figures)
+
     @property
     def first_image_column(self) -> int:
         return len(self.calibration.parts)

@@ -53,10 +53,14 @@ class Sample:
             np.concatenate([one.faulty for _, one in samples]),
         )
 
-    def since(self, time_ns: int) -> Sample:
-        """Frames from then on."""
-        later = self.time_ns >= time_ns
-        return Sample(self.values[later], self.time_ns[later], self.stretch[later], self.faulty[later])
+    def last(self, driven_s: float) -> Sample:
+        """The end of it that stands for so many seconds of driving; all of it where it is shorter."""
+        if len(self) < 2:
+            return self
+        steps = np.where(np.diff(self.stretch) == 0, np.clip(np.diff(self.time_ns), 0, None), 0) / 1e9
+        to_end_s = np.concatenate([np.cumsum(steps[::-1])[::-1], [0.0]])
+        keep = to_end_s <= driven_s
+        return Sample(self.values[keep], self.time_ns[keep], self.stretch[keep], self.faulty[keep])
 
     def blocks(self) -> npt.NDArray[np.int64]:
         """The number of the half minute of its stretch that each frame lies in, (N,): neighbours in time differ by 1."""

@@ -21,6 +21,7 @@ from edgevad.service.sections import (
     SECTIONS,
     CameraConfig,
     DetectionConfig,
+    DriftConfig,
     DrivesConfig,
     EventsConfig,
     GovernorConfig,
@@ -37,7 +38,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload; the others need a restart.
-_RELOADED = ("detection", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = ("detection", "events", "drives", "drift", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RunConfig:
     governor: GovernorConfig | None = None
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
+    drift: DriftConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     metrics: MetricsConfig | None = None

@@ -1,4 +1,4 @@
-"""Sections about the watching itself: the lens, and how many frames a second are looked at."""
+"""Sections about the watching itself: the lens, how many frames a second are looked at, and drift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgevad.runtime.governor import GovernorSpec
     from edgevad.targets import Target
 
-__all__ = ["GovernorConfig", "LensConfig"]
+__all__ = ["DriftConfig", "GovernorConfig", "LensConfig"]
 
 _DAY_S = 86_400.0
 
@@ -82,3 +82,21 @@ class GovernorConfig(Section):
         from edgevad.runtime.governor import governor_spec_for
 
         return replace(governor_spec_for(target), **self.given())
+
+
+@dataclass(frozen=True)
+class DriftConfig(Section):
+    """[drift], for `WatchSpec`"""
+
+    window_s: float = option(
+        "So much driving of each camera is compared with the bundle's calibration.", 3600.0, low=60, high=_DAY_S
+    )
+    look_s: float = option("Driving between two looks.", 900.0, low=10, high=_DAY_S)
+    alpha: float = option(
+        "Chance that anything is ever told of a camera though nothing has drifted.", 0.05, low=0.0001, high=0.5
+    )
+    margin: float = option("How far a probability may move from 0.5 before that is drift.", 0.15, low=0, high=0.45)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.look_s > self.window_s:
+            yield "look_s", "is longer than window_s. Lower it"

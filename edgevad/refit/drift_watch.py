@@ -1,0 +1,269 @@
+"""Drift at run time: a sink that compares the last hour of driving with the bundle's calibration, and tells a change once.
+
+It runs in a thread of its own, as every sink, and looks at one frame in two seconds: that takes half a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevad.bundle.bundle import Bundle
+from edgevad.errors import EdgevadError, OptionError
+from edgevad.events.incident import Incident
+from edgevad.events.run_info import RunInfo
+from edgevad.events.sink import Sink
+from edgevad.refit.drift_advice import Advice
+from edgevad.refit.drift_compare import Comparison, compare
+from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
+from edgevad.refit.drift_sample import Sample, SampleBuilder
+from edgevad.refit.drift_state import WatchState, state_path
+from edgevad.refit.drift_tests import MARGIN, spent
+from edgevad.runtime.preprocess import shrink
+
+if TYPE_CHECKING:
+    from edgevad.runtime.pipeline import Result
+    from edgevad.runtime.session import RunSummary
+
+__all__ = ["CameraDrift", "DriftWatch", "WatchSpec"]
+
+IMAGE_EVERY_S = 2.0
+# A recording may be thousands of clips, each a name.
+_MOST_CAMERAS = 16
+
+
+@dataclass(frozen=True)
+class WatchSpec:
+    """How a run watches for drift.
+
+    Attributes:
+        window_s: seconds of driving that are compared with the calibration.
+        look_s: seconds of driving between two looks.
+        alpha: chance that anything is ever told of a camera with a bundle, though nothing has drifted.
+        margin: how far a probability may move from 0.5, or a share from 0.05, before that counts as drift.
+    """
+
+    window_s: float = 3600.0
+    look_s: float = 900.0
+    alpha: float = 0.05
+    margin: float = MARGIN
+
+    def __post_init__(self) -> None:
+        if not 60 <= self.window_s <= 86_400:
+            raise OptionError(f"drift: a window of {self.window_s} s", expected="60 to 86,400 s of driving")
+        if not 10 <= self.look_s <= self.window_s:
+            raise OptionError(f"drift: a look every {self.look_s} s", expected="10 s or more, and no more than window_s")
+        if not 0 < self.alpha < 1 or not 0 <= self.margin < 0.5:
+            raise OptionError("drift: alpha or margin", expected="alpha between 0 and 1, margin from 0 to below 0.5")
+
+
+@dataclass(frozen=True)
+class CameraDrift:
+    """What the last look at a camera showed.
+
+    Attributes:
+        advice: what it calls for.
+        shifts: of each figure, P(now > calibration).
+        looks: how many there have been.
+    """
+
+    advice: Advice
+    shifts: Mapping[str, float]
+    looks: int
+
+
+class _Camera:
+    """A camera's driving since the last look, and what was known before."""
+
+    def __init__(self, state: WatchState, figures: int) -> None:
+        self.state = state
+        self.builder = SampleBuilder(figures)
+        self.segment: int | None = None
+        self.stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0
+        self.score_ns: int | None = None
+        self.image_ns: int | None = None
+        self.incident: Incident | None = None
+
+
+class DriftWatch(Sink):
+    """Follows every camera of a run; a change is told as one incident of kind "drift", which ends when it is over.
+
+    The cause is what the change calls for (`Advice.what`). A new bundle starts anew.
+
+    Args:
+        folder: where what is known is kept (`RefitHome.drift`).
+        opened: gives the bundle that scores; None means the one that the run names.
+    """
+
+    name = "drift"
+
+    def __init__(
+        self, folder: Path, spec: WatchSpec | None = None, *, opened: Callable[[], Bundle] | None = None
+    ) -> None:
+        self._folder = folder
+        self.spec = WatchSpec() if spec is None else spec
+        self._opened = opened
+        self._run: RunInfo | None = None
+        self._reference: DriftReference | None = None
+        self._size = (0, 0)
+        self._cameras: OrderedDict[str, _Camera] = OrderedDict()
+        self._latest: dict[str, CameraDrift] = {}
+
+    def latest(self) -> Mapping[str, CameraDrift]:
+        """What the last look at each camera showed; safe in any thread."""
+        return dict(self._latest)
+
+    def figures(self) -> Mapping[str, int]:
+        latest = self.latest()
+        return {
+            "looks": sum(one.looks for one in latest.values()),
+            "drifted": sum(one.advice.what != "none" for one in latest.values()),
+        }
+
+    def start(self, run: RunInfo) -> None:
+        self._run = run
+        self._load()
+
+    def incident(self, incident: Incident) -> None:
+        if incident.kind == "bundle" and not incident.lasts:
+            self._load()
+
+    def push(self, result: Result) -> None:
+        reference = self._reference
+        frame = result.frame
+        if reference is None:
+            return
+        camera = self._camera(frame.source_id, reference)
+        now_ns = frame.timestamp_ns
+        if frame.segment != camera.segment:
+            camera.segment, camera.score_ns, camera.image_ns = frame.segment, None, None
+            camera.stretch += 1
+        if camera.score_ns is not None and 0 <= now_ns - camera.score_ns < SCORE_EVERY_S * 1e9:
+            return
+        if camera.score_ns is not None and now_ns > camera.score_ns:
+            camera.state.driven_s += (now_ns - camera.score_ns) / 1e9
+        camera.score_ns = now_ns
+        is_whole = len(result.deviates) == reference.first_image_column
+        faulty = result.state == "fault"
+        camera.builder.add(now_ns, camera.stretch, values=result.deviates if is_whole else (), faulty=faulty)
+        if reference.has_frames and not faulty and _is_due(camera.image_ns, now_ns):
+            camera.image_ns = now_ns
+            figures = reference.figures_of(shrink(frame.image, self._size, alone=True))
+            camera.builder.add(now_ns, camera.stretch, at=reference.first_image_column, values=figures)
+        if camera.state.driven_s >= self.spec.look_s:
+            self._look(frame.source_id, camera, reference)
+
+    def finish(self, summary: RunSummary) -> None:
+        for name, camera in self._cameras.items():
+            self._gather(camera, len(self._reference.figures) if self._reference is not None else 0)
+            self._save(name, camera)
+
+    def _load(self) -> None:
+        """The reference, anew where the bundle is another one."""
+        assert self._run is not None
+        try:
+            bundle = Bundle.open(self._run.bundle) if self._opened is None else self._opened()
+        except EdgevadError:
+            if self._reference is not None:
+                return  # it is being replaced; the next word about it comes
+            raise
+        if self._reference is not None and self._reference.digest == bundle.digest:
+            return
+        for camera in self._cameras.values():
+            self._end(camera, "another bundle has been activated")
+        self._cameras.clear()
+        self._latest = {}
+        self._reference = DriftReference.of(bundle)
+        self._size = (bundle.manifest.input.width_px, bundle.manifest.input.height_px)
+
+    def _camera(self, name: str, reference: DriftReference) -> _Camera:
+        camera = self._cameras.get(name)
+        if camera is None:
+            figures = len(reference.figures)
+            state = WatchState.load(state_path(self._folder, name), reference.digest, figures)
+            camera = self._cameras[name] = _Camera(state, figures)
+            if (known := _incident_of(state, name)) is not None:
+                # The same one, told to those who are new in this run.
+                camera.incident = known
+                self._tell(known)
+            if len(self._cameras) > _MOST_CAMERAS:
+                self._cameras.popitem(last=False)
+        self._cameras.move_to_end(name)
+        return camera
+
+    def _gather(self, camera: _Camera, figures: int) -> Sample:
+        """What lies in the window now; what is older is forgotten."""
+        state = camera.state
+        whole = Sample.joined([(0, state.sample), (0, camera.builder.sample())], figures)
+        camera.builder = SampleBuilder(figures)
+        state.sample = whole.last(self.spec.window_s)
+        camera.stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0
+        return state.sample
+
+    def _look(self, name: str, camera: _Camera, reference: DriftReference) -> None:
+        state = camera.state
+        sample = self._gather(camera, len(reference.figures))
+        state.look += 1
+        state.driven_s = 0.0
+        found = compare(
+            reference,
+            sample,
+            alpha=spent(self.spec.alpha, state.look),
+            margin=self.spec.margin,
+            before=state.found,
+        )
+        state.found = found.found
+        shifts = {
+            figure: effect.value
+            for figure, effects in found.effects.items()
+            for effect in effects
+            if effect.kind == "shift"
+        }
+        self._latest = {**self._latest, name: CameraDrift(found.advice, shifts, state.look)}
+        self._say(name, camera, found)
+        self._save(name, camera)
+
+    def _say(self, name: str, camera: _Camera, found: Comparison) -> None:
+        what = found.advice.what
+        if camera.incident is not None and camera.incident.cause == what:
+            return
+        now = "is as it was calibrated again" if what == "none" else f"now calls for: {what}"
+        self._end(camera, f"{name}: {now}")
+        if what != "none":
+            camera.incident = Incident("drift", what, f"{name}: {found.advice.sentence}", name)
+            camera.state.incident = camera.incident.to_json()
+            self._tell(camera.incident)
+
+    def _end(self, camera: _Camera, detail: str) -> None:
+        incident, camera.incident = camera.incident, None
+        camera.state.incident = None
+        if incident is not None:
+            self._tell(incident.ended(detail))
+
+    def _save(self, name: str, camera: _Camera) -> None:
+        """Raises OutputError: the disk refuses; what is known is then known until the run ends."""
+        if self._reference is not None:
+            camera.state.save(state_path(self._folder, name), self._reference.digest)
+
+    def _tell(self, incident: Incident) -> None:
+        if self.on_incident is not None:
+            self.on_incident(incident)
+
+
+def _is_due(last_ns: int | None, now_ns: int) -> bool:
+    return last_ns is None or now_ns < last_ns or now_ns - last_ns >= IMAGE_EVERY_S * 1e9
+
+
+def _incident_of(state: WatchState, name: str) -> Incident | None:
+    """The incident that lasted when the state was saved."""
+    known = state.incident
+    if known is None:
+        return None
+    values = [known.get(key) for key in ("cause", "detail", "id", "start_ns")]
+    if not (all(isinstance(value, str) for value in values[:3]) and isinstance(values[3], int)):
+        return None
+    incident = Incident("drift", str(values[0]), str(values[1]), name, int(values[3]))
+    return replace(incident, id=str(values[2]))
