@@ -36,9 +36,7 @@ def drift(
     alpha: Annotated[
         float, typer.Option(help="Chance that anything is ever told of a camera though nothing has drifted.")
     ] = 0.05,
-    margin: Annotated[
-        float, typer.Option(help="How far a probability may move from 0.5 before that is drift.")
-    ] = 0.15,
+    margin: Annotated[float, typer.Option(help="How far a probability may move from 0.5 before that is drift.")] = 0.15,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure everything anew, and remember nothing.")] = False,
     plot: Annotated[
         Optional[Path], typer.Option(help="Picture to draw (.png): every figure, day by day.", show_default=False)

@@ -1,4 +1,4 @@
-"""Drift: is the world still the one that the bundle was calibrated on? Day by day and camera by camera, from the log."""
+"""Drift: is the world still the one that the bundle was calibrated on? By day and camera, from the log."""
 
 from __future__ import annotations
 
@@ -193,9 +193,7 @@ def drift_of_samples(
         found.append(DriftDay(day, camera, look, len(taken), comparison))
     looks.save()
     most = hardest(list({day.camera: day.comparison.advice for day in found}.values()))
-    return DriftReport(
-        bundle.manifest.name, bundle.digest, tuple(found), most, (*reference.notes, *notes), spec
-    )
+    return DriftReport(bundle.manifest.name, bundle.digest, tuple(found), most, (*reference.notes, *notes), spec)
 
 
 def _enough(window: Sequence[Sample], enough_s: float) -> list[Sample]:
@@ -213,7 +211,7 @@ def _enough(window: Sequence[Sample], enough_s: float) -> list[Sample]:
 def _chosen(
     catalogue: Catalogue, reference: DriftReference, most_days: int
 ) -> tuple[list[tuple[int, str, DriveRow, LegRow]], list[str]]:
-    """The legs of the last days that may be read: number and day of their drive, drive and leg; and what was left out."""
+    """The legs of the last days that may be read: number of their drive, day, drive and leg; and what was left out."""
     drives = {drive.name: drive for drive in catalogue.drives()}
     numbers = {name: number for number, name in enumerate(drives)}
     found, marked, other = [], 0, 0
@@ -265,5 +263,3 @@ class _Looks:
         with suppress(OutputError, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, {"digest": self._digest, "days": self._days})
-
-

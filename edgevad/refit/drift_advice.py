@@ -86,9 +86,7 @@ def advise(
     others = [one for one in findings if one.figure.group != "scores"]
     depth, why = _depth(scores, others, moved)
     if faulty_share >= FAULTY_SHARE:
-        return Advice(
-            "clean the lens", depth, f"the lens showed nothing to judge in {faulty_share:.0%} of the frames"
-        )
+        return Advice("clean the lens", depth, f"the lens showed nothing to judge in {faulty_share:.0%} of the frames")
     if (dirt := _dirt(findings, effects)) is not None:
         rest = "" if depth == "none" else f"; if it stays so with a clean lens: {depth}, for {why}"
         return Advice("clean the lens", depth, f"{dirt}{rest}")

@@ -29,7 +29,7 @@ class Comparison:
         moved: of each score, by how many deviates its median lies above the reference's.
         faulty_share: of frames whose lens showed nothing to judge.
         driven_s: seconds of driving that were looked at.
-        blocks: half minutes that these are worth, correlation between neighbours taken off; of the figure with most.
+        blocks: pieces of ten seconds that these are worth, correlation taken off; of the figure with most.
         advice: what it calls for.
     """
 

@@ -31,7 +31,7 @@ from edgevad.spec import InputSpec
 
 __all__ = ["IMAGE_EVERY_S", "LegReader"]
 
-# Reading and decoding an image takes milliseconds; half a minute of them are enough for a block.
+# Reading and decoding an image takes milliseconds; five of them are enough for a block.
 IMAGE_EVERY_S = 2.0
 _FORMAT = 1
 
@@ -94,7 +94,9 @@ class LegReader:
     def _measured(self, path: Path, *, with_scores: bool) -> dict[str, Sample]:
         cameras: dict[str, _Camera] = {}
         figures = len(self._reference.figures)
-        for kind, source_id, log_ns, data in messages_of(path, (SCORE, IMAGE) if self._reference.has_frames else (SCORE,)):
+        for kind, source_id, log_ns, data in messages_of(
+            path, (SCORE, IMAGE) if self._reference.has_frames else (SCORE,)
+        ):
             camera = cameras.setdefault(source_id, _Camera(SampleBuilder(figures)))
             if kind == SCORE:
                 if _is_due(camera.score_ns, log_ns, SCORE_EVERY_S):
@@ -110,8 +112,8 @@ class LegReader:
         camera.stretch = int(score.get("segment", 0))
         faulty = score.get("state") == "fault"
         parts = len(self._reference.calibration.parts)
-        is_whole = with_scores and isinstance(deviates, list) and len(deviates) == parts
-        camera.builder.add(log_ns, camera.stretch, values=deviates if is_whole else (), faulty=faulty)
+        known = deviates if with_scores and isinstance(deviates, list) and len(deviates) == parts else []
+        camera.builder.add(log_ns, camera.stretch, values=known, faulty=faulty)
 
     def _add_image(self, camera: _Camera, log_ns: int, data: bytes) -> None:
         try:
@@ -119,7 +121,10 @@ class LegReader:
         except BadImageError:
             return
         camera.builder.add(
-            log_ns, camera.stretch, at=self._reference.first_image_column, values=self._reference.figures_of(shrink(image, self._size))
+            log_ns,
+            camera.stretch,
+            at=self._reference.first_image_column,
+            values=self._reference.figures_of(shrink(image, self._size)),
         )
 
     def _remembered(self, name: str) -> dict[str, Sample] | None:

@@ -63,7 +63,7 @@ class Sample:
         return Sample(self.values[keep], self.time_ns[keep], self.stretch[keep], self.faulty[keep])
 
     def blocks(self) -> npt.NDArray[np.int64]:
-        """The number of the half minute of its stretch that each frame lies in, (N,): neighbours in time differ by 1."""
+        """The number of the block of its stretch that each frame lies in, (N,): neighbours in time differ by 1."""
         if not len(self):
             return np.zeros(0, np.int64)
         place = self.time_ns // _BLOCK_NS

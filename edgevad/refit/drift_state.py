@@ -60,7 +60,13 @@ class WatchState:
             )
             found = frozenset((str(name), kind) for name, kind in info["found"])
             incident = info["incident"]
-            return cls(sample, float(info["driven_s"]), int(info["look"]), found, incident if isinstance(incident, dict) else None)
+            return cls(
+                sample,
+                float(info["driven_s"]),
+                int(info["look"]),
+                found,
+                incident if isinstance(incident, dict) else None,
+            )
         return cls(Sample.empty(figures))
 
     def save(self, path: Path, digest: str) -> None:
@@ -94,5 +100,3 @@ class WatchState:
 def state_path(folder: Path, camera: str) -> Path:
     """Where the state of `camera` is kept; cameras may be called anything."""
     return folder / "watch" / f"{hashlib.sha256(camera.encode()).hexdigest()[:16]}.npz"
-
-

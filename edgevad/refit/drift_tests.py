@@ -5,7 +5,7 @@ them, 1 above all. Its mean is the probability that a frame of the day has more 
 (the area under the ROC curve between them; Mann and Whitney 1947, Brunner and Munzel 2000), so it means the same for
 gray levels, deviates and coordinates, and no outlier moves it far.
 
-1. *Correlated frames.* Neighbouring frames are near copies: the unit is a block of half a minute, as in clustered ROC
+1. *Correlated frames.* Neighbouring frames are near copies: the unit is a block of ten seconds, as in clustered ROC
    analysis (Obuchowski 1997), and what correlation is left between neighbouring blocks inflates the variance as an
    autoregression of first order does.
 2. *Days are never the same.* With enough frames every difference is significant. So the hypothesis is not that the
@@ -52,7 +52,7 @@ class Effect:
             reference's 95 % quantile, 0.05 likewise.
         value: of that kind, in [0, 1].
         low, high: 95 % confidence interval.
-        p: of the hypothesis that it is within the margin of what it would be without drift; 1 where there is too little.
+        p: of being within the margin of what it would be without drift; 1 where too little is known.
         blocks: what the day's blocks are worth, correlation taken off.
     """
 

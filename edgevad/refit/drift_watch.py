@@ -1,4 +1,4 @@
-"""Drift at run time: a sink that compares the last hour of driving with the bundle's calibration, and tells a change once.
+"""Drift at run time: a sink that compares the last hour of driving with the calibration, and tells a change once.
 
 It runs in a thread of its own, as every sink, and looks at one frame in two seconds: that takes half a millisecond.
 """
@@ -55,7 +55,9 @@ class WatchSpec:
         if not 60 <= self.window_s <= 86_400:
             raise OptionError(f"drift: a window of {self.window_s} s", expected="60 to 86,400 s of driving")
         if not 10 <= self.look_s <= self.window_s:
-            raise OptionError(f"drift: a look every {self.look_s} s", expected="10 s or more, and no more than window_s")
+            raise OptionError(
+                f"drift: a look every {self.look_s} s", expected="10 s or more, and no more than window_s"
+            )
         if not 0 < self.alpha < 1 or not 0 <= self.margin < 0.5:
             raise OptionError("drift: alpha or margin", expected="alpha between 0 and 1, margin from 0 to below 0.5")
 
