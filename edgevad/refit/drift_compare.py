@@ -17,6 +17,10 @@ from edgevad.refit.drift_tests import MARGIN, Effect, Kind, effects_of, holm
 
 __all__ = ["Comparison", "compare"]
 
+# Scores are compared with those of the frames that the network was fitted to: others lie higher without any drift
+# (docs/drift.md), so theirs is wider by this.
+_SCORES_MARGIN = 0.1
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -50,6 +54,11 @@ class Comparison:
     def found(self) -> frozenset[tuple[str, Kind]]:
         """Names of the figures, and kinds of effects, that were found."""
         return frozenset((finding.figure.name, finding.effect.kind) for finding in self.findings)
+
+    def shifts(self) -> dict[str, float]:
+        """P(day > reference) of each figure."""
+        effects = ((name, effect) for name, several in self.effects.items() for effect in several)
+        return {name: effect.value for name, effect in effects if effect.kind == "shift"}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -86,7 +95,15 @@ def compare(
     for k, figure in enumerate(reference.figures):
         kinds, upward = _kinds(figure)
         values, number = reference.column(k)
-        found = effects_of(sample.values[:, k], block, values, number, kinds=kinds, margin=margin, upward=upward)
+        found = effects_of(
+            sample.values[:, k],
+            block,
+            values,
+            number,
+            kinds=kinds,
+            margin=_margin(figure, margin),
+            upward=upward,
+        )
         if found is not None:
             effects[figure.name] = tuple(found)
             tested += [Finding(figure, effect) for effect in found]
@@ -120,7 +137,12 @@ def is_beyond(finding: Finding, margin: float) -> bool:
     """Whether an effect is beyond the margin, certain or not."""
     _, upward = _kinds(finding.figure)
     size = finding.effect.size
-    return (size if upward or finding.effect.kind != "shift" else abs(size)) > margin
+    distance = size if upward or finding.effect.kind != "shift" else abs(size)
+    return distance > _margin(finding.figure, margin)
+
+
+def _margin(figure: Figure, margin: float) -> float:
+    return margin + _SCORES_MARGIN if figure.is_score else margin
 
 
 def _kinds(figure: Figure) -> tuple[tuple[Kind, ...], bool]:

@@ -25,14 +25,13 @@ from edgevad.drives.rows import DriveRow, LegRow
 from edgevad.errors import OutputError, StoreError
 from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
 from edgevad.refit.drift_sample import Sample, SampleBuilder
+from edgevad.refit.drift_taking import IMAGE_EVERY_S, is_due
 from edgevad.runtime.preprocess import shrink
 from edgevad.sources.opencv import BadImageError, decode_image
 from edgevad.spec import InputSpec
 
-__all__ = ["IMAGE_EVERY_S", "LegReader"]
+__all__ = ["LegReader"]
 
-# Reading and decoding an image takes milliseconds; five of them are enough for a block.
-IMAGE_EVERY_S = 2.0
 _FORMAT = 1
 
 
@@ -99,10 +98,10 @@ class LegReader:
         ):
             camera = cameras.setdefault(source_id, _Camera(SampleBuilder(figures)))
             if kind == SCORE:
-                if _is_due(camera.score_ns, log_ns, SCORE_EVERY_S):
+                if is_due(camera.score_ns, log_ns, SCORE_EVERY_S):
                     camera.score_ns = log_ns
                     self._add_score(camera, log_ns, _document(data, path), with_scores=with_scores)
-            elif _is_due(camera.image_ns, log_ns, IMAGE_EVERY_S):
+            elif is_due(camera.image_ns, log_ns, IMAGE_EVERY_S):
                 camera.image_ns = log_ns
                 self._add_image(camera, log_ns, data)
         return {name: camera.builder.sample() for name, camera in cameras.items()}
@@ -166,11 +165,6 @@ def _sample_from(data: bytes, k: int, figures: int) -> Sample:
     return Sample(
         values.astype(np.float32), time_ns.astype(np.int64), stretch.astype(np.int64), faulty.astype(np.bool_)
     )
-
-
-def _is_due(last_ns: int | None, now_ns: int, every_s: float) -> bool:
-    """A clock that was set back starts anew."""
-    return last_ns is None or now_ns < last_ns or now_ns - last_ns >= every_s * 1e9
 
 
 def _document(data: bytes, path: Path) -> dict[str, Any]:

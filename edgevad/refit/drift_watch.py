@@ -18,11 +18,11 @@ from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
 from edgevad.refit.drift_advice import Advice
 from edgevad.refit.drift_compare import Comparison, compare
-from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
-from edgevad.refit.drift_sample import Sample, SampleBuilder
+from edgevad.refit.drift_reference import DriftReference
+from edgevad.refit.drift_sample import Sample
 from edgevad.refit.drift_state import WatchState, state_path
+from edgevad.refit.drift_taking import FrameTaker
 from edgevad.refit.drift_tests import MARGIN, spent
-from edgevad.runtime.preprocess import shrink
 
 if TYPE_CHECKING:
     from edgevad.runtime.pipeline import Result
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CameraDrift", "DriftWatch", "WatchSpec"]
 
-IMAGE_EVERY_S = 2.0
 # A recording may be thousands of clips, each a name.
 _MOST_CAMERAS = 16
 
@@ -77,17 +76,13 @@ class CameraDrift:
     looks: int
 
 
+@dataclass
 class _Camera:
-    """A camera's driving since the last look, and what was known before."""
+    """What was known of a camera at the last look, and what takes its frames since then."""
 
-    def __init__(self, state: WatchState, figures: int) -> None:
-        self.state = state
-        self.builder = SampleBuilder(figures)
-        self.segment: int | None = None
-        self.stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0
-        self.score_ns: int | None = None
-        self.image_ns: int | None = None
-        self.incident: Incident | None = None
+    state: WatchState
+    taker: FrameTaker
+    incident: Incident | None = None
 
 
 class DriftWatch(Sink):
@@ -109,8 +104,8 @@ class DriftWatch(Sink):
         self.spec = WatchSpec() if spec is None else spec
         self._opened = opened
         self._run: RunInfo | None = None
-        self._reference: DriftReference | None = None
-        self._size = (0, 0)
+        self._bundle: Bundle | None = None
+        self._reference: DriftReference  # of `_bundle`, from `start` on
         self._cameras: OrderedDict[str, _Camera] = OrderedDict()
         self._latest: dict[str, CameraDrift] = {}
 
@@ -134,33 +129,18 @@ class DriftWatch(Sink):
             self._load()
 
     def push(self, result: Result) -> None:
-        reference = self._reference
-        frame = result.frame
-        if reference is None:
+        if self._bundle is None:
             return
-        camera = self._camera(frame.source_id, reference)
-        now_ns = frame.timestamp_ns
-        if frame.segment != camera.segment:
-            camera.segment, camera.score_ns, camera.image_ns = frame.segment, None, None
-            camera.stretch += 1
-        if camera.score_ns is not None and 0 <= now_ns - camera.score_ns < SCORE_EVERY_S * 1e9:
-            return
-        if camera.score_ns is not None and now_ns > camera.score_ns:
-            camera.state.driven_s += (now_ns - camera.score_ns) / 1e9
-        camera.score_ns = now_ns
-        is_whole = len(result.deviates) == reference.first_image_column
-        faulty = result.state == "fault"
-        camera.builder.add(now_ns, camera.stretch, values=result.deviates if is_whole else (), faulty=faulty)
-        if reference.has_frames and not faulty and _is_due(camera.image_ns, now_ns):
-            camera.image_ns = now_ns
-            figures = reference.figures_of(shrink(frame.image, self._size, alone=True))
-            camera.builder.add(now_ns, camera.stretch, at=reference.first_image_column, values=figures)
-        if camera.state.driven_s >= self.spec.look_s:
-            self._look(frame.source_id, camera, reference)
+        name = result.frame.source_id
+        camera = self._camera(name)
+        camera.taker.push(result)
+        if camera.state.driven_s + camera.taker.driven_s >= self.spec.look_s:
+            self._look(name, camera)
 
     def finish(self, summary: RunSummary) -> None:
+        """A drive that is shorter than `look_s` is kept for the next one."""
         for name, camera in self._cameras.items():
-            self._gather(camera, len(self._reference.figures) if self._reference is not None else 0)
+            self._gather(camera)
             self._save(name, camera)
 
     def _load(self) -> None:
@@ -169,24 +149,24 @@ class DriftWatch(Sink):
         try:
             bundle = Bundle.open(self._run.bundle) if self._opened is None else self._opened()
         except EdgevadError:
-            if self._reference is not None:
+            if self._bundle is not None:
                 return  # it is being replaced; the next word about it comes
             raise
-        if self._reference is not None and self._reference.digest == bundle.digest:
+        if self._bundle is not None and self._bundle.digest == bundle.digest:
             return
-        for camera in self._cameras.values():
-            self._end(camera, "another bundle has been activated")
+        for name, camera in self._cameras.items():
+            self._end(camera, f"{name}: another bundle has been activated")
         self._cameras.clear()
         self._latest = {}
-        self._reference = DriftReference.of(bundle)
-        self._size = (bundle.manifest.input.width_px, bundle.manifest.input.height_px)
+        self._reference, self._bundle = DriftReference.of(bundle), bundle
 
-    def _camera(self, name: str, reference: DriftReference) -> _Camera:
+    def _camera(self, name: str) -> _Camera:
         camera = self._cameras.get(name)
         if camera is None:
-            figures = len(reference.figures)
-            state = WatchState.load(state_path(self._folder, name), reference.digest, figures)
-            camera = self._cameras[name] = _Camera(state, figures)
+            state = WatchState.load(
+                state_path(self._folder, name), self._reference.digest, len(self._reference.figures)
+            )
+            camera = self._cameras[name] = _Camera(state, self._taker(state))
             if (known := _incident_of(state, name)) is not None:
                 # The same one, told to those who are new in this run.
                 camera.incident = known
@@ -196,35 +176,34 @@ class DriftWatch(Sink):
         self._cameras.move_to_end(name)
         return camera
 
-    def _gather(self, camera: _Camera, figures: int) -> Sample:
-        """What lies in the window now; what is older is forgotten."""
-        state = camera.state
-        whole = Sample.joined([(0, state.sample), (0, camera.builder.sample())], figures)
-        camera.builder = SampleBuilder(figures)
-        state.sample = whole.last(self.spec.window_s)
-        camera.stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0
-        return state.sample
+    def _taker(self, state: WatchState) -> FrameTaker:
+        assert self._bundle is not None
+        stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0
+        return FrameTaker(self._reference, self._bundle.manifest.input, stretch=stretch)
 
-    def _look(self, name: str, camera: _Camera, reference: DriftReference) -> None:
+    def _gather(self, camera: _Camera) -> None:
+        """Put what was taken to what was known; what lies before the window is forgotten."""
+        state, taker = camera.state, camera.taker
+        both = [(0, state.sample), (0, taker.taken())]
+        state.sample = Sample.joined(both, len(self._reference.figures)).last(self.spec.window_s)
+        state.driven_s += taker.driven_s
+        taker.driven_s = 0.0
+        taker.stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0
+
+    def _look(self, name: str, camera: _Camera) -> None:
         state = camera.state
-        sample = self._gather(camera, len(reference.figures))
+        self._gather(camera)
         state.look += 1
         state.driven_s = 0.0
         found = compare(
-            reference,
-            sample,
+            self._reference,
+            state.sample,
             alpha=spent(self.spec.alpha, state.look),
             margin=self.spec.margin,
             before=state.found,
         )
         state.found = found.found
-        shifts = {
-            figure: effect.value
-            for figure, effects in found.effects.items()
-            for effect in effects
-            if effect.kind == "shift"
-        }
-        self._latest = {**self._latest, name: CameraDrift(found.advice, shifts, state.look)}
+        self._latest = {**self._latest, name: CameraDrift(found.advice, found.shifts(), state.look)}
         self._say(name, camera, found)
         self._save(name, camera)
 
@@ -247,16 +226,11 @@ class DriftWatch(Sink):
 
     def _save(self, name: str, camera: _Camera) -> None:
         """Raises OutputError: the disk refuses; what is known is then known until the run ends."""
-        if self._reference is not None:
-            camera.state.save(state_path(self._folder, name), self._reference.digest)
+        camera.state.save(state_path(self._folder, name), self._reference.digest)
 
     def _tell(self, incident: Incident) -> None:
         if self.on_incident is not None:
             self.on_incident(incident)
-
-
-def _is_due(last_ns: int | None, now_ns: int) -> bool:
-    return last_ns is None or now_ns < last_ns or now_ns - last_ns >= IMAGE_EVERY_S * 1e9
 
 
 def _incident_of(state: WatchState, name: str) -> Incident | None:
