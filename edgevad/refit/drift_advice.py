@@ -25,7 +25,7 @@ ADVICE_LEVELS: tuple[Recommended, ...] = ("none", "recalibrate", "adapt", "refit
 FAULTY_SHARE = 0.1
 # How far, in deviates, the network's own score may have moved for each depth (docs/drift.md).
 ADAPT_FROM, REFIT_FROM = 2.0, 5.0
-_VEILED_CONTRAST = 0.35
+_VEILED = 0.35
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,10 @@ def _dirt(findings: Sequence[Finding], effects: Mapping[str, Sequence[Effect]]) 
     sharpness, veil = by_name.get("sharpness"), by_name.get("veil")
     if sharpness is not None and sharpness.effect.value < 0.5:
         return sharpness.sentence
-    contrast = next((one.value for one in effects.get("contrast", ()) if one.kind == "shift"), 0.5)
-    # Contrast falls and rises with the scenery for minutes, so it is seldom certain by itself.
-    if veil is not None and veil.effect.value > 0.5 and contrast <= _VEILED_CONTRAST:
+    # Both change with the scenery for minutes, so they are seldom certain by themselves.
+    shifts = (one for name in ("contrast", "sharpness") for one in effects.get(name, ()) if one.kind == "shift")
+    beside = min((one.value for one in shifts), default=0.5)
+    if veil is not None and veil.effect.value > 0.5 and beside <= _VEILED:
         return f"a veil lies over the picture, or far too much light: {veil.sentence}"
     return None
 

@@ -20,7 +20,7 @@ __all__ = ["FOLLOWED_COORDINATES", "IMAGE_FIGURES", "Figure", "MemoryFigures", "
 Group = Literal["scores", "image", "memory"]
 
 # As `image_figures` gives them.
-IMAGE_FIGURES = ("brightness", "contrast", "sharpness", "veil", "blue", "red", "lean", "height", "side")
+IMAGE_FIGURES = ("brightness", "contrast", "sharpness", "veil", "blue", "red")
 FOLLOWED_COORDINATES = 4
 _VEIL_QUANTILE = 0.02
 
@@ -43,22 +43,17 @@ class Figure:
 
 
 def image_figures(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Of one frame at model size (h, w, 3) uint8 BGR: (9,) float32, in the order of `IMAGE_FIGURES`.
+    """Of one frame at model size (h, w, 3) uint8 BGR: (6,) float32, in the order of `IMAGE_FIGURES`.
 
     brightness, mean gray level; contrast, standard deviation of gray levels over their mean; sharpness as in
     `runtime.picture`, NaN where there is too little structure; veil, the darkest 2 % of gray levels over the mean: what
-    haze and dirt lift; blue and red, the share of the channel in the light. And what a camera that was knocked changes:
-    lean, which way edges lean on the whole (of the structure tensor, in [-1, 1]; turning the camera turns it by twice
-    the angle); height and side, where the light's centre lies, from the top and from the left, in [0, 1].
+    haze and dirt lift; blue and red, the share of the channel in the light.
     """
     gray = gray_of(small)
     mean = float(gray.mean())
     blue, green, red = (float(value) for value in cv2.mean(small)[:3])
     light = max(blue + green + red, 1.0)
     sharp = sharpness(gray)
-    across, down = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
-    edges = float(np.sum(across * across + down * down))
-    rows, columns = gray.mean(axis=1), gray.mean(axis=0)
     return np.array(
         [
             mean,
@@ -67,16 +62,9 @@ def image_figures(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
             float(np.quantile(gray, _VEIL_QUANTILE)) / max(mean, 1.0),
             blue / light,
             red / light,
-            2 * float(np.sum(across * down)) / max(edges, 1.0),
-            _centre(rows),
-            _centre(columns),
         ],
         dtype=np.float32,
     )
-
-
-def _centre(weights: npt.NDArray[np.float64]) -> float:
-    return float((np.arange(len(weights)) + 0.5) @ weights / max(float(weights.sum()), 1e-6)) / len(weights)
 
 
 def memory_names(count: int) -> tuple[str, ...]:

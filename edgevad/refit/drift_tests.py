@@ -89,14 +89,15 @@ def effects_of(
     if not (day.size and reference.size):
         return None
     placed = _placements(day, reference)
-    without = _without_each_block(placed, day, reference, reference_block)
+    number, place, count = np.unique(reference_block, return_inverse=True, return_counts=True)
+    without = _without_each_block(placed, day, reference, place, count)
     found = []
     for kind in kinds:
         values = _of_kind(placed, kind)
         value = float(values.mean())
-        lost = np.array([float(_of_kind(one, kind).mean()) for one in without])
+        lost = _of_kind(without, kind).mean(axis=1)
         own = _Mean.of(values, day_block)
-        others = _Mean(np.unique(reference_block), (len(lost) - 1) * (value - lost))
+        others = _Mean(number, (len(lost) - 1) * (value - lost))
         found.append(_effect(kind, value, own, others, margin, upward))
     return found
 
@@ -184,15 +185,19 @@ def _placements(values: Floats, among: Floats) -> Floats:
     return np.asarray((below + upto) / (2.0 * ordered.size), dtype=np.float64)
 
 
-def _without_each_block(placed: Floats, day: Floats, reference: Floats, block: Ints) -> list[Floats]:
-    """`placed` among the reference less one of its blocks, for each: what its uncertainty is read from (jackknife)."""
-    total = reference.size
-    found = []
-    for number in np.unique(block):
-        own = reference[block == number]
-        rest = max(total - own.size, 1)
-        found.append((total * placed - own.size * _placements(day, own)) / rest)
-    return found
+def _without_each_block(placed: Floats, day: Floats, reference: Floats, place: Ints, count: Ints) -> Floats:
+    """`placed` (N,) among the reference less one of its B blocks, for each (B, N): what its uncertainty is read from
+    (jackknife). `place` (M,) tells which block each value of the reference lies in, `count` (B,) how large they are."""
+    order = np.argsort(reference, kind="stable")
+    # Rows: blocks. Columns: how many of its values lie below each place in the order.
+    below = np.zeros((len(count), reference.size + 1), np.float32)
+    below[place[order], np.arange(1, reference.size + 1)] = 1.0
+    np.cumsum(below, axis=1, out=below)
+    ordered = reference[order]
+    left, right = np.searchsorted(ordered, day, "left"), np.searchsorted(ordered, day, "right")
+    own = (below[:, left] + below[:, right]) / 2.0
+    rest = np.maximum(reference.size - count, 1)[:, None]
+    return np.asarray((reference.size * placed[None, :] - own) / rest, dtype=np.float64)
 
 
 def _of_kind(placed: Floats, kind: Kind) -> Floats:
