@@ -29,8 +29,8 @@ class RunSnapshot:
         rate_hz: frames a second that the governor allows each camera; None where it lets all pass.
         sinks: what became of what each sink was given (`Dispatcher.counters`).
         machine: the latest reading, None where nobody reads.
-        drift: what the last look at each camera showed (`DriftWatch.latest`); none where nobody looks.
         idle_s: since the pipeline last showed that it works.
+        drift: what the last look at each camera showed (`DriftWatch.latest`); none where nobody looks.
     """
 
     cameras: Sequence[FrameCounters] = ()
@@ -40,5 +40,5 @@ class RunSnapshot:
     rate_hz: float | None = None
     sinks: Mapping[str, SinkCounters] = field(default_factory=dict)
     machine: MachineReading | None = None
-    drift: Mapping[str, CameraDrift] = field(default_factory=dict)
     idle_s: float = 0.0
+    drift: Mapping[str, CameraDrift] = field(default_factory=dict)

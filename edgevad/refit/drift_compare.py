@@ -102,6 +102,7 @@ def compare(
             number,
             kinds=kinds,
             margin=_margin(figure, margin),
+            tolerance=figure.tolerance,
             upward=upward,
         )
         if found is not None:

@@ -15,13 +15,21 @@ import numpy.typing as npt
 from edgevad.runtime.picture import gray_of, sharpness
 from edgevad.runtime.remembering import Rememberer
 
-__all__ = ["FOLLOWED_COORDINATES", "IMAGE_FIGURES", "Figure", "MemoryFigures", "image_figures", "memory_names"]
+__all__ = ["IMAGE_FIGURES", "MEMORY_TOLERANCE", "SCORE_TOLERANCE", "Figure", "MemoryFigures", "image_figures"]
 
 Group = Literal["scores", "image", "memory"]
 
-# As `image_figures` gives them.
-IMAGE_FIGURES = ("brightness", "contrast", "sharpness", "veil", "blue", "red")
-FOLLOWED_COORDINATES = 4
+# As `image_figures` gives them, each with its tolerance.
+IMAGE_FIGURES = {
+    "brightness": 2.0,
+    "contrast": 0.02,
+    "sharpness": 0.02,
+    "veil": 0.02,
+    "blue": 0.004,
+    "red": 0.004,
+}
+SCORE_TOLERANCE, MEMORY_TOLERANCE = 0.05, 0.05
+_FOLLOWED_COORDINATES = 4
 _VEIL_QUANTILE = 0.02
 
 
@@ -32,10 +40,12 @@ class Figure:
     Attributes:
         name: one word; "score residual" and so on of the model's parts.
         group: what it is seen in.
+        tolerance: two frames that differ by less are as good as equal: what JPEG and resampling change.
     """
 
     name: str
     group: Group
+    tolerance: float = 0.0
 
     @property
     def is_score(self) -> bool:
@@ -67,11 +77,6 @@ def image_figures(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     )
 
 
-def memory_names(count: int) -> tuple[str, ...]:
-    """What the figures of frames with so many coordinates are called."""
-    return ("distance", *(f"direction {k + 1}" for k in range(min(count, FOLLOWED_COORDINATES))))
-
-
 class MemoryFigures:
     """Where frames lie among those that the model learned from.
 
@@ -83,7 +88,8 @@ class MemoryFigures:
         self._rememberer = rememberer
         self._mean = known.mean(axis=0)
         self._spread = np.maximum(known.std(axis=0), 1e-6)
-        self.names = memory_names(known.shape[1])
+        followed = min(known.shape[1], _FOLLOWED_COORDINATES)
+        self.names = ("distance", *(f"direction {k + 1}" for k in range(followed)))
 
     def of(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(N, 1 + 4) float32 of frames (N, h, w, 3): how many of their own spreads coordinates lie from the mean, as

@@ -11,7 +11,14 @@ from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.replay import Replay
 from edgevad.calibration.threshold import windowed_scores
-from edgevad.refit.drift_figures import IMAGE_FIGURES, Figure, MemoryFigures, image_figures
+from edgevad.refit.drift_figures import (
+    IMAGE_FIGURES,
+    MEMORY_TOLERANCE,
+    SCORE_TOLERANCE,
+    Figure,
+    MemoryFigures,
+    image_figures,
+)
 from edgevad.refit.drift_sample import Sample, SampleBuilder
 from edgevad.refit.drift_tests import BLOCK_S
 from edgevad.runtime.remembering import Rememberer
@@ -55,19 +62,19 @@ class DriftReference:
         calibration = bundle.manifest.calibration
         replay = bundle.replay() if replay is None else replay
         notes = []
-        figures = [Figure(f"score {name}", "scores") for name in calibration.names]
+        figures = [Figure(f"score {name}", "scores", SCORE_TOLERANCE) for name in calibration.names]
         memory, coordinates = None, None
         if replay is None:
             notes.append("the bundle holds no replay frames, so only scores can be compared; export it again")
         else:
-            figures += [Figure(name, "image") for name in IMAGE_FIGURES]
+            figures += [Figure(name, "image", tolerance) for name, tolerance in IMAGE_FIGURES.items()]
             rememberer = Rememberer.of(bundle)
             if rememberer is None:
                 notes.append("the model remembers nothing, so scores and images are compared, and no memory")
             else:
                 coordinates = rememberer.coordinates(replay.images)
                 memory = MemoryFigures(rememberer, coordinates)
-                figures += [Figure(f"memory {name}", "memory") for name in memory.names]
+                figures += [Figure(f"memory {name}", "memory", MEMORY_TOLERANCE) for name in memory.names]
         scores = bundle.training_scores()
         sampled = scores_sample(
             deviates_of(scores.score, scores.timestamp_ns, scores.segment, calibration),

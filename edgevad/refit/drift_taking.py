@@ -47,14 +47,13 @@ class FrameTaker:
         if frame.segment != self._segment:
             self._segment, self._score_ns, self._image_ns = frame.segment, None, None
             self.stretch += 1
-        if not is_due(self._score_ns, now_ns, SCORE_EVERY_S):
-            return
-        if self._score_ns is not None:
-            self.driven_s += max(now_ns - self._score_ns, 0) / 1e9
-        self._score_ns = now_ns
-        is_whole = len(result.deviates) == reference.first_image_column
         faulty = result.state == "fault"
-        self._builder.add(now_ns, self.stretch, values=result.deviates if is_whole else (), faulty=faulty)
+        if is_due(self._score_ns, now_ns, SCORE_EVERY_S):
+            if self._score_ns is not None:
+                self.driven_s += max(now_ns - self._score_ns, 0) / 1e9
+            self._score_ns = now_ns
+            known = result.deviates if len(result.deviates) == reference.first_image_column else ()
+            self._builder.add(now_ns, self.stretch, values=known, faulty=faulty)
         if reference.has_frames and not faulty and is_due(self._image_ns, now_ns, IMAGE_EVERY_S):
             self._image_ns = now_ns
             figures = reference.figures_of(shrink(frame.image, self._size, alone=True))

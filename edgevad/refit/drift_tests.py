@@ -77,20 +77,22 @@ def effects_of(
     *,
     kinds: Sequence[Kind] = ("shift", "spread"),
     margin: float = MARGIN,
+    tolerance: float = 0.0,
     upward: bool = False,
 ) -> list[Effect] | None:
     """One figure of the frames of a day (N,) against those of the reference (M,); NaN where a frame has none.
 
     Blocks (N,) and (M,) are numbers; those that follow each other in time differ by 1, all others by more. `upward`:
-    only more than the reference counts. None where either has no frame.
+    only more than the reference counts. Values closer than `tolerance` are as good as equal. None where
+    either has no frame.
     """
     day, day_block = _known(day, day_block)
     reference, reference_block = _known(reference, reference_block)
     if not (day.size and reference.size):
         return None
-    placed = _placements(day, reference)
+    placed = _placements(day, reference, tolerance)
     number, place, count = np.unique(reference_block, return_inverse=True, return_counts=True)
-    without = _without_each_block(placed, day, reference, place, count)
+    without = _without_each_block(placed, day, reference, tolerance, place, count)
     found = []
     for kind in kinds:
         values = _of_kind(placed, kind)
@@ -178,14 +180,21 @@ def _known(values: npt.NDArray[np.floating], block: Ints) -> tuple[Floats, Ints]
     return np.asarray(values[known], dtype=np.float64), np.asarray(block[known], dtype=np.int64)
 
 
-def _placements(values: Floats, among: Floats) -> Floats:
+def _placements(values: Floats, among: Floats, tolerance: float) -> Floats:
     """The share of `among` below each of `values`, ties counted half."""
-    ordered = np.sort(among)
-    below, upto = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    return np.asarray((below + upto) / (2.0 * ordered.size), dtype=np.float64)
+    below, upto = _ranks(values, np.sort(among), tolerance)
+    return np.asarray((below + upto) / (2.0 * among.size), dtype=np.float64)
 
 
-def _without_each_block(placed: Floats, day: Floats, reference: Floats, place: Ints, count: Ints) -> Floats:
+def _ranks(values: Floats, ordered: Floats, tolerance: float) -> tuple[Ints, Ints]:
+    """How many of `ordered` lie below each of `values`, and below or as good as equal."""
+    below = np.searchsorted(ordered, values - tolerance, "left")
+    return below, np.searchsorted(ordered, values + tolerance, "right")
+
+
+def _without_each_block(
+    placed: Floats, day: Floats, reference: Floats, tolerance: float, place: Ints, count: Ints
+) -> Floats:
     """`placed` (N,) among the reference less one of its B blocks, for each (B, N): what its uncertainty is read from
     (jackknife). `place` (M,) tells which block each value of the reference lies in, `count` (B,) how large they are."""
     order = np.argsort(reference, kind="stable")
@@ -193,8 +202,7 @@ def _without_each_block(placed: Floats, day: Floats, reference: Floats, place: I
     below = np.zeros((len(count), reference.size + 1), np.float32)
     below[place[order], np.arange(1, reference.size + 1)] = 1.0
     np.cumsum(below, axis=1, out=below)
-    ordered = reference[order]
-    left, right = np.searchsorted(ordered, day, "left"), np.searchsorted(ordered, day, "right")
+    left, right = _ranks(day, reference[order], tolerance)
     own = (below[:, left] + below[:, right]) / 2.0
     rest = np.maximum(reference.size - count, 1)[:, None]
     return np.asarray((reference.size * placed[None, :] - own) / rest, dtype=np.float64)

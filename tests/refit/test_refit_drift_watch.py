@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from driven import DAY_NS, START_NS, results, run_of
+
+from edgevad.bundle import Bundle
+from edgevad.errors import BundleError, OptionError
+from edgevad.events import Incident
+from edgevad.refit.drift_watch import DriftWatch, WatchSpec
+
+SPEC = WatchSpec(window_s=300, look_s=60, alpha=0.5)
+
+
+class Told:
+    """A watch, and the incidents that it told."""
+
+    def __init__(self, folder: Path, bundle: Bundle, spec: WatchSpec = SPEC) -> None:
+        self.incidents: list[Incident] = []
+        self.watch = DriftWatch(folder, spec)
+        self.watch.on_incident = self.incidents.append
+        self.watch.start(run_of(bundle))
+
+    def drive(self, seconds: float, *, day: int = 0, **seen: float) -> None:
+        for result in results(seconds, start_ns=START_NS + day * DAY_NS, seed=day, **seen):  # type: ignore[arg-type]
+            self.watch.push(result)
+
+    def stop(self) -> None:
+        self.watch.finish(None)  # type: ignore[arg-type]
+        self.watch.close()
+
+
+def test_a_camera_that_sees_what_it_was_calibrated_on_tells_nothing(tmp_path: Path, replaying_bundle: Bundle) -> None:
+    told = Told(tmp_path, replaying_bundle)
+    told.drive(400)
+    assert told.incidents == []
+    latest = told.watch.latest()["front"]
+    assert latest.looks == 6
+    assert latest.advice.what == "none"
+    assert latest.shifts["brightness"] == pytest.approx(0.5, abs=0.1)
+    assert told.watch.figures() == {"looks": 6, "drifted": 0}
+
+
+def test_a_change_is_one_incident_that_ends_when_it_is_over(tmp_path: Path, replaying_bundle: Bundle) -> None:
+    told = Told(tmp_path, replaying_bundle)
+    told.drive(350, deviate=9.0)
+    assert [one.kind for one in told.incidents] == ["drift"]
+    began = told.incidents[0]
+    assert (began.cause, began.source_id, began.lasts) == ("refit", "front", True)
+    assert "patch moved by" in began.detail
+    assert told.watch.figures()["drifted"] == 1
+    told.drive(700, day=1)
+    assert told.incidents[-1].cause == "recalibrate" or len(told.incidents) == 2
+    first = [one for one in told.incidents if one.id == began.id]
+    assert len(first) == 2
+    assert not first[-1].lasts
+    assert told.watch.latest()["front"].advice.what == "none"
+    assert not told.incidents[-1].lasts
+
+
+def test_short_drives_add_up_over_restarts(tmp_path: Path, replaying_bundle: Bundle) -> None:
+    found: list[Incident] = []
+    for day in range(5):
+        told = Told(tmp_path, replaying_bundle)
+        told.drive(40, day=day, deviate=9.0)
+        told.stop()
+        found += told.incidents
+    assert [one.cause for one in found[:1]] == ["refit"]
+    # Those who are new in a run hear of it again, as the same one.
+    assert len({one.id for one in found}) == 1
+    assert all(one.lasts for one in found)
+
+
+def test_another_bundle_starts_anew_and_ends_what_lasted(
+    tmp_path: Path, replaying_bundle: Bundle, tiny_bundle: Path
+) -> None:
+    active = [replaying_bundle]
+    incidents: list[Incident] = []
+    watch = DriftWatch(tmp_path, SPEC, opened=lambda: active[0])
+    watch.on_incident = incidents.append
+    watch.start(run_of(replaying_bundle))
+    for result in results(350, deviate=9.0):
+        watch.push(result)
+    active[0] = Bundle.open(tiny_bundle)
+    watch.incident(Incident.once("bundle", "activated", "another one"))
+    assert len(incidents) == 2
+    assert incidents[1].id == incidents[0].id
+    assert "another bundle" in incidents[1].detail
+    assert watch.latest() == {}
+    for result in results(70):
+        watch.push(result)
+    assert list(watch.latest()["front"].shifts) == ["score patch"]
+
+
+def test_a_bundle_that_is_gone_for_a_moment_leaves_the_old_one(tmp_path: Path, replaying_bundle: Bundle) -> None:
+    is_there = [True]
+
+    def opened() -> Bundle:
+        if not is_there[0]:
+            raise BundleError("no bundle there")
+        return replaying_bundle
+
+    watch = DriftWatch(tmp_path, SPEC, opened=opened)
+    watch.start(run_of(replaying_bundle))
+    is_there[0] = False
+    watch.incident(Incident.once("bundle", "activated", "another one"))
+    for result in results(70):
+        watch.push(result)
+    assert watch.latest()["front"].looks == 1
+    with pytest.raises(BundleError):
+        DriftWatch(tmp_path, SPEC, opened=opened).start(run_of(replaying_bundle))
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"nothing", b"PK\x05\x06" + b"\0" * 18])
+def test_a_spoilt_state_is_begun_anew(tmp_path: Path, replaying_bundle: Bundle, spoilt: bytes) -> None:
+    told = Told(tmp_path, replaying_bundle)
+    told.drive(70)
+    told.stop()
+    (state,) = (tmp_path / "watch").iterdir()
+    state.write_bytes(spoilt)
+    told = Told(tmp_path, replaying_bundle)
+    told.drive(70, day=1)
+    assert told.watch.latest()["front"].looks == 1
+
+
+def test_the_state_stays_small(tmp_path: Path, replaying_bundle: Bundle) -> None:
+    told = Told(tmp_path, replaying_bundle, WatchSpec(window_s=60, look_s=10))
+    told.drive(500)
+    told.stop()
+    (state,) = (tmp_path / "watch").iterdir()
+    # A minute: a row a second and one for every other.
+    assert state.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"window_s": 1.0}, {"look_s": 1.0}, {"look_s": 7200.0}, {"alpha": 0.0}, {"margin": 0.5}]
+)
+def test_a_spec_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(OptionError):
+        WatchSpec(**wrong)
