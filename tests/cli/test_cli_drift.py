@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from driven import log_days, replay_frames
 from tiny import write_tiny_bundle
 
 from edgevad.bundle import Bundle
 from edgevad.cli import main
 from edgevad.spec import InputSpec
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "refit"))
-from driven import log_days, replay_frames  # noqa: E402
 
 Run = Callable[..., tuple[int, str, str]]
 
