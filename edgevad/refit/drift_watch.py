@@ -39,23 +39,23 @@ class WatchSpec:
     """How a run watches for drift.
 
     Attributes:
-        window_s: seconds of driving that are compared with the calibration.
+        compared_s: seconds of driving that are compared with the calibration.
         look_s: seconds of driving between two looks.
         alpha: chance that anything is ever told of a camera with a bundle, though nothing has drifted.
         margin: how far a probability may move from 0.5, or a share from 0.05, before that counts as drift.
     """
 
-    window_s: float = 3600.0
+    compared_s: float = 3600.0
     look_s: float = 900.0
     alpha: float = 0.05
     margin: float = MARGIN
 
     def __post_init__(self) -> None:
-        if not 60 <= self.window_s <= 86_400:
-            raise OptionError(f"drift: a window of {self.window_s} s", expected="60 to 86,400 s of driving")
-        if not 10 <= self.look_s <= self.window_s:
+        if not 60 <= self.compared_s <= 86_400:
+            raise OptionError(f"drift: {self.compared_s} s of driving compared", expected="60 to 86,400 s")
+        if not 10 <= self.look_s <= self.compared_s:
             raise OptionError(
-                f"drift: a look every {self.look_s} s", expected="10 s or more, and no more than window_s"
+                f"drift: a look every {self.look_s} s", expected="10 s or more, and no more than compared_s"
             )
         if not 0 < self.alpha < 1 or not 0 <= self.margin < 0.5:
             raise OptionError("drift: alpha or margin", expected="alpha between 0 and 1, margin from 0 to below 0.5")
@@ -185,7 +185,7 @@ class DriftWatch(Sink):
         """Put what was taken to what was known; what lies before the window is forgotten."""
         state, taker = camera.state, camera.taker
         both = [(0, state.sample), (0, taker.taken())]
-        state.sample = Sample.joined(both, len(self._reference.figures)).last(self.spec.window_s)
+        state.sample = Sample.joined(both, len(self._reference.figures)).last(self.spec.compared_s)
         state.driven_s += taker.driven_s
         taker.driven_s = 0.0
         taker.stretch = int(state.sample.stretch[-1]) if len(state.sample) else 0

@@ -48,6 +48,11 @@ class Deferred(Sink):
         self._sink: Sink | None = None
 
     @property
+    def made(self) -> Sink | None:
+        """What was made; None while it could not be."""
+        return self._sink
+
+    @property
     def wants_results(self) -> bool:  # type: ignore[override]
         if self._sink is None:
             return self.failure is None  # else it may take days, and frames would lie in memory
@@ -142,7 +147,8 @@ class SinkSet:
         """What the watch for drift last showed of each camera; nothing where there is none. Safe in any thread."""
         from edgevad.refit.drift_watch import DriftWatch
 
-        watch = next((sink for sink in list(self._made.values()) if isinstance(sink, DriftWatch)), None)
+        made = [sink.made if isinstance(sink, Deferred) else sink for sink in list(self._made.values())]
+        watch = next((sink for sink in made if isinstance(sink, DriftWatch)), None)
         return {} if watch is None else watch.latest()
 
     def _asked(self, config: RunConfig) -> Iterator[tuple[str, Any, Callable[[], Sink]]]:

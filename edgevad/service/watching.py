@@ -88,7 +88,7 @@ class GovernorConfig(Section):
 class DriftConfig(Section):
     """[drift], for `WatchSpec`"""
 
-    window_s: float = option(
+    compared_s: float = option(
         "So much driving of each camera is compared with the bundle's calibration.", 3600.0, low=60, high=_DAY_S
     )
     look_s: float = option("Driving between two looks.", 900.0, low=10, high=_DAY_S)
@@ -98,5 +98,5 @@ class DriftConfig(Section):
     margin: float = option("How far a probability may move from 0.5 before that is drift.", 0.15, low=0, high=0.45)
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
-        if self.look_s > self.window_s:
-            yield "look_s", "is longer than window_s. Lower it"
+        if self.look_s > self.compared_s:
+            yield "look_s", "is longer than compared_s. Lower it"

@@ -8,9 +8,12 @@ from driven import DAY_NS, START_NS, results, run_of
 from edgevad.bundle import Bundle
 from edgevad.errors import BundleError, OptionError
 from edgevad.events import Incident
+from edgevad.events.counters import RunSnapshot
 from edgevad.refit.drift_watch import DriftWatch, WatchSpec
+from edgevad.service.config import load_config
+from edgevad.service.sinks import Deferred, SinkSet
 
-SPEC = WatchSpec(window_s=300, look_s=60, alpha=0.5)
+SPEC = WatchSpec(compared_s=300, look_s=60, alpha=0.5)
 
 
 class Told:
@@ -125,7 +128,7 @@ def test_a_spoilt_state_is_begun_anew(tmp_path: Path, replaying_bundle: Bundle, 
 
 
 def test_the_state_stays_small(tmp_path: Path, replaying_bundle: Bundle) -> None:
-    told = Told(tmp_path, replaying_bundle, WatchSpec(window_s=60, look_s=10))
+    told = Told(tmp_path, replaying_bundle, WatchSpec(compared_s=60, look_s=10))
     told.drive(500)
     told.stop()
     (state,) = (tmp_path / "watch").iterdir()
@@ -134,8 +137,32 @@ def test_the_state_stays_small(tmp_path: Path, replaying_bundle: Bundle) -> None
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"window_s": 1.0}, {"look_s": 1.0}, {"look_s": 7200.0}, {"alpha": 0.0}, {"margin": 0.5}]
+    "wrong", [{"compared_s": 1.0}, {"look_s": 1.0}, {"look_s": 7200.0}, {"alpha": 0.0}, {"margin": 0.5}]
 )
 def test_a_spec_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError):
         WatchSpec(**wrong)
+
+
+def test_a_service_that_watches_tells_the_metrics_page(
+    tmp_path: Path, edgevad_home: Path, replaying_bundle: Bundle
+) -> None:
+    path = tmp_path / "car.toml"
+    path.write_text('[[camera]]\nname = "front"\nsource = "/dev/video0"\n[drift]\ncompared_s = 60\nlook_s = 30\n')
+    sinks = SinkSet(RunSnapshot)
+    [watch] = sinks.of(load_config(path))
+    assert sinks.drift() == {}
+    watch.start(run_of(replaying_bundle))
+    for result in results(100):
+        watch.push(result)
+    assert list(sinks.drift()) == ["front"]
+    watch.finish(None)  # type: ignore[arg-type]
+    assert list((edgevad_home / "refit" / "drift" / "watch").iterdir())
+    # Other settings: the new one is made when the old one has put down what it knows.
+    path.write_text(path.read_text().replace("look_s = 30", "look_s = 45"))
+    [later] = sinks.of(load_config(path))
+    assert isinstance(later, Deferred)
+    later.start(run_of(replaying_bundle))
+    for result in results(100, start_ns=START_NS + DAY_NS):
+        later.push(result)
+    assert sinks.drift()["front"].looks > 3
