@@ -17,7 +17,6 @@ IncidentKind = Literal[
     "storage",  # a disk is full, or cannot be written
     "sink",  # an outlet cannot be reached or fails
     "config",  # settings were loaded anew, or could not be
-    "bundle",  # another bundle scores from now on
     "drift",  # the world is no longer the one the bundle was calibrated on
 ]
 

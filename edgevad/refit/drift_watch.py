@@ -6,13 +6,13 @@ It runs in a thread of its own, as every sink, and looks at one frame in two sec
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevad.bundle.bundle import Bundle
-from edgevad.errors import EdgevadError, OptionError
+from edgevad.errors import OptionError
 from edgevad.events.incident import Incident
 from edgevad.events.run_info import RunInfo
 from edgevad.events.sink import Sink
@@ -92,18 +92,13 @@ class DriftWatch(Sink):
 
     Args:
         folder: where what is known is kept (`RefitHome.drift`).
-        opened: gives the bundle that scores; None means the one that the run names.
     """
 
     name = "drift"
 
-    def __init__(
-        self, folder: Path, spec: WatchSpec | None = None, *, opened: Callable[[], Bundle] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, spec: WatchSpec | None = None) -> None:
         self._folder = folder
         self.spec = WatchSpec() if spec is None else spec
-        self._opened = opened
-        self._run: RunInfo | None = None
         self._bundle: Bundle | None = None
         self._reference: DriftReference  # of `_bundle`, from `start` on
         self._cameras: OrderedDict[str, _Camera] = OrderedDict()
@@ -121,12 +116,12 @@ class DriftWatch(Sink):
         }
 
     def start(self, run: RunInfo) -> None:
-        self._run = run
-        self._load()
+        self._load(run)
 
-    def incident(self, incident: Incident) -> None:
-        if incident.kind == "bundle" and not incident.lasts:
-            self._load()
+    def continues(self, run: RunInfo) -> None:
+        """Another bundle scores from now on: compare with that one's calibration, or, where it cannot be read, nothing."""
+        before, self._bundle = self._bundle, None
+        self._load(run, before)
 
     def push(self, result: Result) -> None:
         if self._bundle is None:
@@ -143,16 +138,11 @@ class DriftWatch(Sink):
             self._gather(camera)
             self._save(name, camera)
 
-    def _load(self) -> None:
-        """The reference, anew where the bundle is another one."""
-        assert self._run is not None
-        try:
-            bundle = Bundle.open(self._run.bundle) if self._opened is None else self._opened()
-        except EdgevadError:
-            if self._bundle is not None:
-                return  # it is being replaced; the next word about it comes
-            raise
-        if self._bundle is not None and self._bundle.digest == bundle.digest:
+    def _load(self, run: RunInfo, before: Bundle | None = None) -> None:
+        """The reference, anew where the bundle is another one. Raises BundleError where that is broken."""
+        bundle = Bundle.open(run.bundle)
+        if before is not None and before.digest == bundle.digest:
+            self._bundle = before
             return
         for name, camera in self._cameras.items():
             self._end(camera, f"{name}: another bundle has been activated")

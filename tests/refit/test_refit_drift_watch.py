@@ -6,7 +6,7 @@ import pytest
 from driven import DAY_NS, START_NS, results, run_of
 
 from edgevad.bundle import Bundle
-from edgevad.errors import BundleError, OptionError
+from edgevad.errors import OptionError
 from edgevad.events import Incident
 from edgevad.events.counters import RunSnapshot
 from edgevad.refit.drift_watch import DriftWatch, WatchSpec
@@ -78,41 +78,17 @@ def test_short_drives_add_up_over_restarts(tmp_path: Path, replaying_bundle: Bun
 def test_another_bundle_starts_anew_and_ends_what_lasted(
     tmp_path: Path, replaying_bundle: Bundle, tiny_bundle: Path
 ) -> None:
-    active = [replaying_bundle]
-    incidents: list[Incident] = []
-    watch = DriftWatch(tmp_path, SPEC, opened=lambda: active[0])
-    watch.on_incident = incidents.append
-    watch.start(run_of(replaying_bundle))
-    for result in results(350, deviate=9.0):
-        watch.push(result)
-    active[0] = Bundle.open(tiny_bundle)
-    watch.incident(Incident.once("bundle", "activated", "another one"))
-    assert len(incidents) == 2
-    assert incidents[1].id == incidents[0].id
-    assert "another bundle" in incidents[1].detail
-    assert watch.latest() == {}
-    for result in results(70):
-        watch.push(result)
-    assert list(watch.latest()["front"].shifts) == ["score patch"]
-
-
-def test_a_bundle_that_is_gone_for_a_moment_leaves_the_old_one(tmp_path: Path, replaying_bundle: Bundle) -> None:
-    is_there = [True]
-
-    def opened() -> Bundle:
-        if not is_there[0]:
-            raise BundleError("no bundle there")
-        return replaying_bundle
-
-    watch = DriftWatch(tmp_path, SPEC, opened=opened)
-    watch.start(run_of(replaying_bundle))
-    is_there[0] = False
-    watch.incident(Incident.once("bundle", "activated", "another one"))
-    for result in results(70):
-        watch.push(result)
-    assert watch.latest()["front"].looks == 1
-    with pytest.raises(BundleError):
-        DriftWatch(tmp_path, SPEC, opened=opened).start(run_of(replaying_bundle))
+    told = Told(tmp_path, replaying_bundle)
+    told.drive(350, deviate=9.0)
+    told.watch.continues(run_of(replaying_bundle))  # the same one: nothing changes
+    assert len(told.incidents) == 1
+    told.watch.continues(run_of(Bundle.open(tiny_bundle)))
+    assert len(told.incidents) == 2
+    assert told.incidents[1].id == told.incidents[0].id
+    assert "another bundle" in told.incidents[1].detail
+    assert told.watch.latest() == {}
+    told.drive(70, day=1)
+    assert list(told.watch.latest()["front"].shifts) == ["score patch"]
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"nothing", b"PK\x05\x06" + b"\0" * 18])
