@@ -119,7 +119,7 @@ class DriftWatch(Sink):
         self._load(run)
 
     def continues(self, run: RunInfo) -> None:
-        """Another bundle scores from now on: compare with that one's calibration, or, where it cannot be read, nothing."""
+        """Another bundle scores from now on: compare with its calibration, or, where it cannot be read, with none."""
         before, self._bundle = self._bundle, None
         self._load(run, before)
 
