@@ -54,12 +54,12 @@ def drift(
     from edgevad.drives.folder import default_drives_directory
     from edgevad.refit.drift import DriftSpec, drift_of_drives
     from edgevad.refit.place import RefitHome
-    from edgevad.report.drift_plot import plot_drift
     from edgevad.report.drift_view import drift_view
-    from edgevad.report.plots import require_matplotlib
     from edgevad.report.progress import frame_progress
 
     if plot is not None:
+        from edgevad.report.drift_plot import plot_drift, require_matplotlib
+
         require_matplotlib()
     spec = DriftSpec(alpha=alpha, margin=margin, days=days)
     opened = Bundle.open(active_bundle() if bundle is None else bundle)

@@ -42,7 +42,7 @@ class DriftSpec:
     alpha: float = 0.05
     margin: float = MARGIN
     window_days: int = 7
-    enough_s: float = 1200.0
+    enough_s: float = 900.0
     days: int = 30
 
     def __post_init__(self) -> None:

@@ -114,7 +114,7 @@ def compare(
     lasting = frozenset(
         (one.figure.name, one.effect.kind)
         for one, is_refused in zip(tested, refused, strict=True)
-        if not is_refused and (one.figure.name, one.effect.kind) in before and is_beyond(one, margin)
+        if not is_refused and (one.figure.name, one.effect.kind) in before and _is_beyond(one)
     )
     findings = tuple(
         one
@@ -134,12 +134,12 @@ def compare(
     )
 
 
-def is_beyond(finding: Finding, margin: float) -> bool:
+def _is_beyond(finding: Finding) -> bool:
     """Whether an effect is beyond the margin, certain or not."""
     _, upward = _kinds(finding.figure)
     size = finding.effect.size
     distance = size if upward or finding.effect.kind != "shift" else abs(size)
-    return distance > _margin(finding.figure, margin)
+    return distance > finding.effect.margin
 
 
 def _margin(figure: Figure, margin: float) -> float:

@@ -54,6 +54,7 @@ class Effect:
         low, high: 95 % confidence interval.
         p: of being within the margin of what it would be without drift; 1 where too little is known.
         blocks: what the day's blocks are worth, correlation taken off.
+        margin: how far from that it may be before it counts as drift.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Effect:
     high: float
     p: float
     blocks: float
+    margin: float
 
     @property
     def size(self) -> float:
@@ -172,7 +174,7 @@ def _effect(kind: Kind, value: float, day: _Mean, reference: _Mean, margin: floa
     if min(day.blocks, reference.blocks) < LEAST_BLOCKS:
         p = 1.0
     half = _student_quantile(degrees) * error
-    return Effect(kind, value, max(value - half, 0.0), min(value + half, 1.0), min(p, 1.0), day.blocks)
+    return Effect(kind, value, max(value - half, 0.0), min(value + half, 1.0), min(p, 1.0), day.blocks, margin)
 
 
 def _known(values: npt.NDArray[np.floating], block: Ints) -> tuple[Floats, Ints]:

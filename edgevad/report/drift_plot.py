@@ -11,7 +11,7 @@ from edgevad._files import atomic_file
 from edgevad.refit.drift import DriftDay, DriftReport
 from edgevad.report.plots import require_matplotlib
 
-__all__ = ["plot_drift"]
+__all__ = ["plot_drift", "require_matplotlib"]
 
 _BLUE, _VERMILION, _GRAY = "#0072b2", "#d55e00", "#8c8c8c"
 _COLUMNS = 3
@@ -43,14 +43,14 @@ def plot_drift(report: DriftReport, path: str | PathLike[str]) -> None:
 
 
 def _draw(axis: Any, name: str, report: DriftReport, days: list[str]) -> None:
-    margin = report.spec.margin
-    axis.axhspan(0.5 - margin, 0.5 + margin, color=_GRAY, alpha=0.18, lw=0)
     axis.axhline(0.5, color=_GRAY, lw=0.8)
     by_camera: dict[str, list[DriftDay]] = {}
     for day in report.days:
         by_camera.setdefault(day.camera, []).append(day)
     for marker, (camera, own) in zip(_CAMERAS, by_camera.items(), strict=False):
         known = [(day, day.comparison.effects[name][0]) for day in own if name in day.comparison.effects]
+        margin = max((effect.margin for _, effect in known), default=0.0)
+        axis.axhspan(0.5 - margin, 0.5 + margin, color=_GRAY, alpha=0.18 / len(by_camera), lw=0)
         x = np.array([days.index(day.day) for day, _ in known], dtype=float)
         value, low, high = (np.array([getattr(effect, key) for _, effect in known]) for key in ("value", "low", "high"))
         told = np.array([any(one == name for one, _ in day.comparison.found) for day, _ in known], dtype=bool)

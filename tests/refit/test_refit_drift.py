@@ -78,7 +78,7 @@ def test_json_has_every_effect_and_no_nan(quiet: Path, replaying_bundle: Bundle)
     }
     first = document["days"][0]
     assert set(first["effects"]) >= {"score patch", "brightness", "contrast", "veil", "blue", "red"}
-    assert first["effects"]["brightness"][0].keys() == {"kind", "value", "low", "high", "p", "blocks"}
+    assert first["effects"]["brightness"][0].keys() == {"kind", "value", "low", "high", "p", "blocks", "margin"}
 
 
 def test_what_was_measured_is_remembered_and_a_spoilt_memory_is_measured_again(
