@@ -78,6 +78,7 @@ BARS = {
     "lens: camera faults on real driving": Bar(0.0, is_least=False),
     "lens: injected faults not told": Bar(0.0, is_least=False),
     "lens: time a frame (ms)": Bar(0.15, is_least=False),
+    "drift: lives without drift that are told of one": Bar(0.05, is_least=False),
 }
 
 

@@ -28,6 +28,7 @@ COMMANDS = (
     "build",
     "bench",
     "drives",
+    "drift",
     "inspect",
     "dataset",
     "config",

@@ -21,6 +21,7 @@ from edgevad.service.sections import (
     SECTIONS,
     CameraConfig,
     DetectionConfig,
+    DriftConfig,
     DrivesConfig,
     EventsConfig,
     GovernorConfig,
@@ -38,7 +39,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload; the others need a restart.
-_RELOADED = ("detection", "trial", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = ("detection", "trial", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins", "drift")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class RunConfig:
     trial: TrialConfig = field(default_factory=TrialConfig)
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
+    drift: DriftConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     metrics: MetricsConfig | None = None

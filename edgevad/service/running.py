@@ -128,7 +128,7 @@ class ServiceRun:
             )
             self._machine = MachineWatch(on_reading=self.pipeline.machine)
             self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
-            self._meter.machine = self._machine
+            self._meter.machine, self._meter.drift = self._machine, self._sinks.drift
             stack.pop_all()
         self._stack = ExitStack()
         self._stack.push(self._named if self._champion is None else self._champion)

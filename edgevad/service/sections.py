@@ -12,7 +12,7 @@ from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import GovernorConfig, LensConfig, TrialConfig
+from edgevad.service.watching import DriftConfig, GovernorConfig, LensConfig, TrialConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -21,6 +21,7 @@ __all__ = [
     "SECTIONS",
     "CameraConfig",
     "DetectionConfig",
+    "DriftConfig",
     "DrivesConfig",
     "EventsConfig",
     "GovernorConfig",
@@ -195,6 +196,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "trial": TrialConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
+    "drift": DriftConfig,
     "mqtt": MqttConfig,
     "webhook": WebhookConfig,
     "metrics": MetricsConfig,

@@ -18,9 +18,11 @@ from edgevad.events.sink import Sink
 from edgevad.service.config import RunConfig
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
+from edgevad.service.watching import DriftConfig
 
 if TYPE_CHECKING:
     from edgevad.events.counters import RunSnapshot
+    from edgevad.refit.drift_watch import CameraDrift
     from edgevad.runtime.pipeline import Result
     from edgevad.runtime.session import RunSummary
 
@@ -44,6 +46,11 @@ class Deferred(Sink):
         self.failure = failure
         self._make = make
         self._sink: Sink | None = None
+
+    @property
+    def made(self) -> Sink | None:
+        """What was made; None while it could not be."""
+        return self._sink
 
     @property
     def wants_results(self) -> bool:  # type: ignore[override]
@@ -140,12 +147,22 @@ class SinkSet:
         self._made = sinks
         return list(sinks.values())
 
+    def drift(self) -> Mapping[str, CameraDrift]:
+        """What the watch for drift last showed of each camera; nothing where there is none. Safe in any thread."""
+        from edgevad.refit.drift_watch import DriftWatch
+
+        made = [sink.made if isinstance(sink, Deferred) else sink for sink in list(self._made.values())]
+        watch = next((sink for sink in made if isinstance(sink, DriftWatch)), None)
+        return {} if watch is None else watch.latest()
+
     def _asked(self, config: RunConfig) -> Iterator[tuple[str, Any, Callable[[], Sink]]]:
         """Name, settings and maker of each sink."""
         if (events := config.events) is not None:
             yield "event store", events, partial(recorder, events)
         if (drives := config.drives) is not None:
             yield "drive log", drives, partial(drive_log, drives)
+        if (drift := config.drift) is not None:
+            yield "drift", drift, partial(_drift_watch, drift)
         if (mqtt := config.mqtt) is not None:
             yield "mqtt", mqtt, partial(_mqtt, mqtt)
         for webhook in config.webhooks:
@@ -189,6 +206,13 @@ def drive_log(config: DrivesConfig) -> Sink:
 
     directory = home_directory() / "drives" if config.dir is None else config.dir
     return DriveLog(directory, config.build(LogPolicy), config.build(LegRetention))
+
+
+def _drift_watch(config: DriftConfig) -> Sink:
+    from edgevad.refit.drift_watch import DriftWatch, WatchSpec
+    from edgevad.refit.place import RefitHome
+
+    return DriftWatch(RefitHome.of_device().drift, config.build(WatchSpec))
 
 
 def _mqtt(config: MqttConfig) -> Sink:

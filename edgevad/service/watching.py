@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgevad.runtime.trial import TrialSpec
     from edgevad.targets import Target
 
-__all__ = ["GovernorConfig", "LensConfig", "TrialConfig"]
+__all__ = ["DriftConfig", "GovernorConfig", "LensConfig", "TrialConfig"]
 
 _DAY_S = 86_400.0
 
@@ -135,3 +135,21 @@ class TrialConfig(Section):
         if manifest is not None:
             defaults = replace(defaults, latency_budget_ms=manifest.device().latency_budget_ms)
         return replace(defaults, **self.given())
+
+
+@dataclass(frozen=True)
+class DriftConfig(Section):
+    """[drift], for `WatchSpec`"""
+
+    compared_s: float = option(
+        "So much driving of each camera is compared with the bundle's calibration.", 3600.0, low=60, high=_DAY_S
+    )
+    look_s: float = option("Driving between two looks.", 900.0, low=10, high=_DAY_S)
+    alpha: float = option(
+        "Chance that anything is ever told of a camera though nothing has drifted.", 0.05, low=0.0001, high=0.5
+    )
+    margin: float = option("How far a probability may move from 0.5 before that is drift.", 0.15, low=0, high=0.45)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.look_s > self.compared_s:
+            yield "look_s", "is longer than compared_s. Lower it"
