@@ -24,6 +24,7 @@ from edgevad.service.sections import (
     DrivesConfig,
     EventsConfig,
     GovernorConfig,
+    LearningConfig,
     LensConfig,
     LoggingConfig,
     MetricsConfig,
@@ -37,7 +38,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload; the others need a restart.
-_RELOADED = ("detection", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = ("detection", "events", "drives", "learning", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RunConfig:
     governor: GovernorConfig | None = None
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
+    learning: LearningConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     metrics: MetricsConfig | None = None

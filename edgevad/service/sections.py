@@ -12,7 +12,7 @@ from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import GovernorConfig, LensConfig
+from edgevad.service.watching import GovernorConfig, LearningConfig, LensConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -24,6 +24,7 @@ __all__ = [
     "DrivesConfig",
     "EventsConfig",
     "GovernorConfig",
+    "LearningConfig",
     "LensConfig",
     "LoggingConfig",
     "MetricsConfig",
@@ -193,6 +194,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "governor": GovernorConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
+    "learning": LearningConfig,
     "mqtt": MqttConfig,
     "webhook": WebhookConfig,
     "metrics": MetricsConfig,
