@@ -25,6 +25,7 @@ from edgevad.service.sections import (
     DrivesConfig,
     EventsConfig,
     GovernorConfig,
+    LearningConfig,
     LensConfig,
     LoggingConfig,
     MetricsConfig,
@@ -39,7 +40,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload; the others need a restart.
-_RELOADED = ("detection", "trial", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins", "drift")
+_RELOADED = ("detection", "trial", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins", "drift", "learning")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class RunConfig:
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
     drift: DriftConfig | None = None
+    learning: LearningConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     metrics: MetricsConfig | None = None

@@ -31,6 +31,7 @@ _WORDS = {
     "events": "Events are kept, with clips. Without it: not.",
     "drives": "Everything that is seen is logged, as MCAP files. Without it: not.",
     "drift": "Says when the world is no longer the one the bundle was calibrated on. Without it: never.",
+    "learning": "What is remembered follows the road, slowly (docs/refit.md). Without it: not.",
     "mqtt": "Events, incidents and state go to an MQTT broker.",
     "webhook": "Events and incidents are posted to a web server; again for each further one.",
     "metrics": "Counters for Prometheus.",

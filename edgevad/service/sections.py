@@ -12,7 +12,7 @@ from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import DriftConfig, GovernorConfig, LensConfig, TrialConfig
+from edgevad.service.watching import DriftConfig, GovernorConfig, LearningConfig, LensConfig, TrialConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -25,6 +25,7 @@ __all__ = [
     "DrivesConfig",
     "EventsConfig",
     "GovernorConfig",
+    "LearningConfig",
     "LensConfig",
     "LoggingConfig",
     "MetricsConfig",
@@ -197,6 +198,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "events": EventsConfig,
     "drives": DrivesConfig,
     "drift": DriftConfig,
+    "learning": LearningConfig,
     "mqtt": MqttConfig,
     "webhook": WebhookConfig,
     "metrics": MetricsConfig,

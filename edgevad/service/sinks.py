@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from edgevad.events.counters import RunSnapshot
     from edgevad.refit.drift_watch import CameraDrift
     from edgevad.runtime.pipeline import Result
+from edgevad.service.watching import LearningConfig
+
+if TYPE_CHECKING:
+    from edgevad.events.counters import RunSnapshot
+    from edgevad.runtime.pipeline import Pipeline, Result
     from edgevad.runtime.session import RunSummary
 
-__all__ = ["Deferred", "SinkSet", "drive_log", "recorder"]
+__all__ = ["Deferred", "SinkSet", "drive_log", "recorder", "slow_learner"]
 
 Snapshot = Callable[[], "RunSnapshot"]
 
@@ -109,10 +114,12 @@ class SinkSet:
 
     Args:
         snapshot: how the run is doing, for those who ask (metrics).
+        pipeline: what scores, for those who change it (learning); asked for once the run has begun.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, pipeline: Callable[[], Pipeline]) -> None:
         self._snapshot = snapshot
+        self._pipeline = pipeline
         self._made: dict[tuple[str, Any], Sink] = {}
 
     def of(self, config: RunConfig, *, starting: bool = False) -> list[Sink]:
@@ -163,6 +170,8 @@ class SinkSet:
             yield "drive log", drives, partial(drive_log, drives)
         if (drift := config.drift) is not None:
             yield "drift", drift, partial(_drift_watch, drift)
+        if (learning := config.learning) is not None:
+            yield "learning", learning, partial(slow_learner, learning, self._pipeline)
         if (mqtt := config.mqtt) is not None:
             yield "mqtt", mqtt, partial(_mqtt, mqtt)
         for webhook in config.webhooks:
@@ -213,6 +222,10 @@ def _drift_watch(config: DriftConfig) -> Sink:
     from edgevad.refit.place import RefitHome
 
     return DriftWatch(RefitHome.of_device().drift, config.build(WatchSpec))
+def slow_learner(config: LearningConfig, pipeline: Callable[[], Pipeline]) -> Sink:
+    from edgevad.refit.slow_learner import SlowLearner, SlowSpec
+
+    return SlowLearner(pipeline, config.build(SlowSpec))
 
 
 def _mqtt(config: MqttConfig) -> Sink:
