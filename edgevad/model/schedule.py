@@ -9,9 +9,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["EntropyController", "StoppingRule"]
+__all__ = ["LEAST_WEIGHT", "MOST_WEIGHT", "EntropyController", "StoppingRule"]
 
 Phase = Literal["searching", "settling", "done"]
+
+# Bounds of the entropy's weight.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-3, 1.0
 
 
 @dataclass
@@ -31,7 +34,7 @@ class EntropyController:
         if self.target is None or not math.isfinite(explained):
             return
         error = min(max(explained - self.target, -0.2), 0.2)
-        self.weight = min(max(self.weight * math.exp(self.gain * error), 1e-3), 1.0)
+        self.weight = min(max(self.weight * math.exp(self.gain * error), LEAST_WEIGHT), MOST_WEIGHT)
 
 
 @dataclass

@@ -164,14 +164,19 @@ class Trainer:
         )
         self.history = History()
         self.step = 0
-        self.spent_s = 0.0
+        self.spent_s = 0.0  # in rounds that are over, in earlier sittings, too
         self._sums = [0.0] * 5
         self._scale = 0.0
+        self._idle_s = 0.0
         self._stop = False
 
     def stop(self) -> None:
         """Ask a running `fit` to return after the current step. Safe to call from a signal handler."""
         self._stop = True
+
+    def waited(self, seconds: float) -> None:
+        """Tell, from within `progress`, that nothing was computed for so long: it does not count as time spent."""
+        self._idle_s += seconds
 
     def fit(self, checkpoint: Path | None = None, progress: Callable[[Trainer], None] = lambda trainer: None) -> bool:
         """Train until the stopping rule is done (returns True) or `stop` was called (returns False).
@@ -190,8 +195,8 @@ class Trainer:
             progress(self)
             if self.step % self.config.round_steps == 0:
                 now = time.perf_counter()
-                self._finish_round(now - clock)
-                clock = now
+                self._finish_round(max(now - clock - self._idle_s, 1e-9))
+                clock, self._idle_s = now, 0.0
                 if checkpoint is not None and not self.rule.done:
                     self.save(checkpoint)
         finished = self.rule.done
