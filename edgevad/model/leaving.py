@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgevad.bundle.manifest import Calibration
 from edgevad.bundle.replay import Replay
 from edgevad.calibration import calibrate
 from edgevad.calibration.threshold import part_margins, windowed_scores
-from edgevad.errors import TrainingError
+from edgevad.errors import MissingExtraError, TrainingError
 from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import FrameCache
 from edgevad.model.checkpoint import save_weights
@@ -104,7 +105,8 @@ def leave(
     kept = _first_replay(cache, anomaly, calibration) if replay is None else replay(anomaly, calibration)
     if kept is not None:
         folder.write_replay(kept)
-    trainer.history.plot(folder.history_png)
+    with suppress(MissingExtraError):  # a device that learns need not be able to draw
+        trainer.history.plot(folder.history_png)
     provenance["decisions"] = decisions(trainer, calibration)
     folder.write_recipe(recipe, provenance)
     # Last: a folder with weights and no checkpoint is a finished model.

@@ -177,7 +177,6 @@ class FineTuning:
         torch.set_num_threads(self.options.threads)
         began_s = time.monotonic()
         self._observer.stage("putting new and earlier frames together")
-        remove_cache(self.folder.cache)
         mixture = self._mixture()
         work = self._work(mixture)
         state = self._state()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgevad._files import output_errors
 from edgevad.bundle.replay import Replay
 from edgevad.errors import RefitError
-from edgevad.model.cache import FrameCache
+from edgevad.model.cache import FrameCache, begin_cache
 from edgevad.refit.selection import Selection
 
 __all__ = ["EARLIER_SHARE", "Mixture"]
@@ -71,8 +71,8 @@ class Mixture:
             raise RefitError(
                 f"frames of {shapes[1]}", expected=f"frames of {shapes[0]}, as the model takes them", fix="Choose again"
             )
+        begin_cache(directory)
         with output_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
             images = _joined(directory / "images.npy", [(replay.images, None), (new.images, rows)])
             motion = None
             if replay.motion is not None and new.motion is not None:
