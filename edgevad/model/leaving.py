@@ -134,13 +134,9 @@ def _within(
     parts, margins = calibration.names, [part.margin for part in calibration.parts]
     for number in numbers:
         here = condition == number
-        own = calibrate(
-            *(array[here] for array in rows),
-            calibration.window,
-            calibration.alarms_per_hour,
-            parts=parts,
-            margins=margins,
-        )
+        score, times, segments = (array[here] for array in rows)
+        window, budget = calibration.window, calibration.alarms_per_hour
+        own = calibrate(score, times, segments, window, budget, parts=parts, margins=margins)
         anomaly[here] = own.anomaly_scores(windowed[here])
     return anomaly
 
