@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +38,7 @@ class RecordingStatistics:
         variance: mean squared distance per value of standardised frames from the mean frame.
         template_share: share of that variance that the templates explain, in [0, 1].
         recurrence: share of that variance that frames of other times explain; None where the recording is too short.
+        sample: (n,) int64, ascending, the frames that all this was taken from.
     """
 
     mean: Tensor
@@ -47,6 +49,7 @@ class RecordingStatistics:
     variance: float
     template_share: float
     recurrence: float | None
+    sample: npt.NDArray[np.int64]
 
 
 def batch_of(cache: FrameCache, indices: np.ndarray) -> tuple[Tensor, Tensor | None]:
@@ -58,13 +61,23 @@ def batch_of(cache: FrameCache, indices: np.ndarray) -> tuple[Tensor, Tensor | N
 
 @torch.no_grad()
 def recording_statistics(
-    cache: FrameCache, representation: Representation, components: int, *, seed: int = 0
+    cache: FrameCache,
+    representation: Representation,
+    components: int,
+    *,
+    seed: int = 0,
+    sample: npt.NDArray[np.int64] | None = None,
 ) -> RecordingStatistics:
-    """Set `representation`'s mean and scale from the recording and return everything the trainer starts from."""
+    """Set `representation`'s mean and scale from the recording and return everything the trainer starts from.
+
+    `sample`, ascending frame numbers, says what is representative of the recording; all its frames alike unless given.
+    Of more than fit into memory some are taken, evenly.
+    """
     config = representation.config
     values = config.channels * config.size_px**2
-    count = min(len(cache), SAMPLE_FRAMES, int(SAMPLE_BYTES / (4 * values)))
-    sample = np.unique(np.linspace(0, len(cache) - 1, count).round().astype(np.int64))
+    sample = np.arange(len(cache)) if sample is None else sample
+    count = min(len(sample), SAMPLE_FRAMES, int(SAMPLE_BYTES / (4 * values)))
+    sample = sample[np.unique(np.linspace(0, len(sample) - 1, count).round().astype(np.int64))]
     x = torch.cat([representation.raw(*batch_of(cache, sample[i : i + CHUNK])) for i in range(0, len(sample), CHUNK)])
     mean = x.mean(dim=(0, 2, 3))
     scale = (x - mean[:, None, None]).square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-4)
@@ -86,7 +99,9 @@ def recording_statistics(
         small = at_memory_size(x, config.memory_px)
         small_frame = small.mean(dim=0)
         remembered = small_frame, _principal((small - small_frame).flatten(1), components, seed)[0]
-    return RecordingStatistics(mean, scale, mean_frame, templates, remembered, variance, template_share, recurrence)
+    return RecordingStatistics(
+        mean, scale, mean_frame, templates, remembered, variance, template_share, recurrence, sample
+    )
 
 
 def _principal(flat: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
