@@ -13,6 +13,7 @@ EdgevadError
 ├── SinkError                an outlet (broker, web server) cannot be reached or refuses
 ├── ServiceError             the system's service manager is missing or refuses
 ├── TrainingError            training cannot start or go on
+├── RefitError               a model cannot be brought up to date from these drives
 ├── ModelError               a model folder is missing, broken or of another version
 ├── ExportError              a graph cannot be made for the target
 │   ├── CalibrationError         there are no frames, or not the right ones, to quantise by
@@ -20,7 +21,8 @@ EdgevadError
 ├── BundleError              a bundle is missing or broken
 │   ├── ManifestError            its manifest cannot be read or contradicts itself
 │   ├── ChecksumMismatchError    one of its files is not the file that was exported
-│   └── SignatureError           it is not signed by anybody this device trusts
+│   ├── SignatureError           it is not signed by anybody this device trusts
+│   └── BlockedBundleError       it was active here, did harm, and must not become so again
 ├── BackendError             the inference engine refused the bundle or failed while scoring
 │   └── EngineError              an engine cannot be built, or not be loaded from the cache
 ├── DatasetError             a folder is laid out like no known data set, or lacks a part of it
@@ -35,6 +37,7 @@ from os import PathLike
 
 __all__ = [
     "BackendError",
+    "BlockedBundleError",
     "BundleError",
     "CalibrationError",
     "CameraLostError",
@@ -51,6 +54,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "RefitError",
     "ServiceError",
     "SignatureError",
     "SinkError",
@@ -144,6 +148,10 @@ class TrainingError(EdgevadError):
     """Training cannot start or go on."""
 
 
+class RefitError(EdgevadError):
+    """A model cannot be brought up to date from these drives, or a run that does so cannot go on."""
+
+
 class ModelError(EdgevadError):
     """A model folder is missing, broken or of another version."""
 
@@ -174,6 +182,10 @@ class ChecksumMismatchError(BundleError):
 
 class SignatureError(BundleError):
     """A bundle is not signed by anybody this device trusts."""
+
+
+class BlockedBundleError(BundleError):
+    """The bundle was active here, did harm, and must not become so again by itself."""
 
 
 class BackendError(EdgevadError):
