@@ -158,15 +158,15 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     return Check("power", passed, sentence, now, before, limit)
 
 
-def check_events(deviates: Floats, segment: npt.NDArray[np.integer], challenger: Answers, limits: Limits) -> Check:
+def check_events(deviates: Floats, told: Flags, segment: npt.NDArray[np.integer], limits: Limits) -> Check:
     """What stood out from its drive for the champion is told by the challenger, some of it at least.
 
-    Not all: the champion is wrong about what has become usual since. `deviates` (N,) as `own_deviates` gives them.
+    Not all: the champion is wrong about what has become usual since. `deviates` (N,) as `own_deviates` gives them,
+    `told` (N,) what the challenger finds beyond its threshold.
     """
     events = _runs(deviates >= EVENT, segment)
     if sum(last - first for first, last in events) < _LEAST_EVENT_FRAMES:
         return Check("events", None, "Next to nothing in the recent frames stood out from its drive for the champion.")
-    told = challenger.judged["recent"].anomaly >= challenger.calibration.threshold
     share = sum(bool(told[first:last].any()) for first, last in events) / len(events)
     passed = share >= limits.min_told
     sentence = f"Of {len(events)} events that stood out from their drive for the champion it tells {share:.0%}"

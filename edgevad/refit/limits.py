@@ -19,7 +19,7 @@ class Limits:
     Attributes:
         max_blind: share of the recent frames that may show nothing (black, covered, blurred).
         max_dead: share of the picture's places that may have stopped to vary.
-        max_standing_out: share of the recent frames that may stand out from their own drive; the calibration bears a
+        max_standing_out: share of the chosen frames that may stand out from their own drive; the calibration bears a
             quarter.
         max_more_alarms: how many more of the frames, as a share, the challenger may find beyond its threshold than
             the champion does, on recent frames and on replay.
