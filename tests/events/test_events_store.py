@@ -123,7 +123,7 @@ def test_an_older_file_is_brought_up_once_and_keeps_its_rows(
             assert len(opened.events()) == 3
             notes = opened._connection.execute("SELECT note FROM events").fetchall()
             assert [tuple(note) for note in notes] == [("from version 1",)] * 3
-            assert opened._connection.execute("PRAGMA user_version").fetchone()[0] == 2
+            assert opened._connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS)
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
@@ -204,6 +204,42 @@ def test_keeping_is_all_or_nothing(store: EventStore) -> None:
         assert store.event(1).kept
         store.keep([1], kept=False)
         assert not store.event(1).kept
+
+
+def test_marks_stay_when_a_row_is_written_again(store: EventStore) -> None:
+    with store:
+        with pytest.raises(StoreError, match="there is no event 9"):
+            store.mark([1, 9], "confirmed")
+        assert store.event(1).mark == ""
+        store.mark([1, 3], "confirmed")
+        store.mark([3], "dismissed")
+        store.write([row(1, camera="front", peak_score=9.0)])
+        assert [(one.mark, one.peak_score) for one in store.events()] == [
+            ("confirmed", 9.0),
+            ("", None),
+            ("dismissed", None),
+        ]
+        assert [one.number for one in store.events(EventFilter(mark="confirmed"))] == [1]
+        store.mark([1], "")
+        assert store.events(EventFilter(mark="confirmed")) == []
+
+
+def test_a_store_from_before_marks_is_brought_up(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "events.db")
+    for statement in database.MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO runs VALUES ('0123456789ab', 0, 'b', 'b', '', 'e', '[]', 1.0, 1, 'car')")
+    named = "number, run_id, id, kind, cause, detail, camera, start_ns, stored_ns, interrupted, kept"
+    values = "1, '0123456789ab', '1', 'anomaly', 'view', '', 'front', 0, 0, 0, 0"
+    connection.execute(f"INSERT INTO events ({named}) VALUES ({values})")
+    connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    with EventStore.open(tmp_path) as opened:
+        assert opened.event(1).mark == ""
+        opened.mark([1], "dismissed")
+        assert opened.event(1).mark == "dismissed"
 
 
 def with_media(directory: Path, name: str, size: int = 1000) -> str:
