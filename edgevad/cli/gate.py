@@ -11,9 +11,6 @@ import typer
 from edgevad.cli._options import BackendName, Json
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from edgevad.bundle.bundle import Bundle
     from edgevad.bundle.replay import Replay
     from edgevad.refit.observer import RefitObserver
@@ -85,7 +82,6 @@ def gate(
                 _replay(first, model),
                 limits=limits,
                 observer=observer,
-                confirmed=_confirmed(selection),
                 backend=backend,
                 threads=threads,
             )
@@ -117,13 +113,6 @@ def _selection(champion: Bundle, drives: list[str], work: Path, frames: int, obs
     named = absolute_sources(drives) if drives else (str(default_drives_directory()),)
     found = select(named, champion.manifest.input, work, bundle=champion, budget_frames=frames, observer=observer)
     return replace(found, held_out=np.ones(len(found), np.bool_))
-
-
-def _confirmed(selection: Selection) -> npt.NDArray[np.bool_]:
-    """What people confirmed is chosen for the gate and trusted for nothing."""
-    import numpy as np
-
-    return np.asarray(selection.in_event & (selection.weight == 0), dtype=np.bool_)
 
 
 def _replay(champion: Bundle, model: Path | None) -> Replay | None:

@@ -40,28 +40,29 @@ _LEAST_POWER = 0.1
 _WORDS = {"recent": "the recent drives", "replay": "what was learned before"}
 
 
-def check_sight(sight: Sight, limits: Limits) -> Check:
-    """The recent frames show the world."""
-    blind, dead = sight.blind_share > limits.max_blind, sight.dead_share > limits.max_dead
+def check_sight(sight: Sight, left_out: float, limits: Limits) -> Check:
+    """The recent frames show the world. `left_out`: share of them that was left out already, since it did not."""
+    share = left_out + (1.0 - left_out) * sight.blind_share
+    blind, dead = share > limits.max_blind, sight.dead_share > limits.max_dead
     if blind:
         sentence = (
-            f"{sight.blind_share:.0%} of the recent frames show nothing: the lens was black, covered or blurred "
+            f"{share:.0%} of the recent frames show nothing: the lens was black, covered or blurred "
             f"(at most {limits.max_blind:.0%}). Clean it; nothing can be learnt from them."
         )
     elif dead:
         sentence = (
             f"{sight.dead_share:.0%} of the picture has stopped to change (at most {limits.max_dead:.0%}): "
-            "something covers it. Clean the lens; nothing can be learnt there."
+            "something covers it, or the vehicle stood. Clean the lens, and drive."
         )
     else:
-        sentence = f"{1 - sight.blind_share:.0%} of the recent frames show the world."
+        sentence = f"{1 - share:.0%} of the recent frames show the world."
     details = {"dead_share": sight.dead_share, "structure": sight.structure[0], "structure_before": sight.structure[1]}
-    return Check("sight", not (blind or dead), sentence, sight.blind_share, None, limits.max_blind, details=details)
+    return Check("sight", not (blind or dead), sentence, share, None, limits.max_blind, details=details)
 
 
 def check_log(deviates: Floats, limits: Limits) -> Check:
     """Few of the recent frames stand out from their own drive: more, and nobody can tell which of them is the rule."""
-    share = float(np.mean(deviates >= STANDS_OUT))
+    share = float(np.mean(deviates >= STANDS_OUT)) if len(deviates) else 0.0
     passed = share <= limits.max_standing_out
     sentence = f"{share:.1%} of the recent frames stand out from their own drive"
     sentence += (

@@ -61,7 +61,8 @@ def judge(
         selection: of recent drives, for the champion's input; its held-out frames are asked about, or all where none
             is held out.
         replay: frames of what the champion learned, by which it is seen whether anything is forgotten.
-        confirmed: (N,) bool, frames of `selection` in events that people confirmed; None where nobody was asked.
+        confirmed: (N,) bool, frames of `selection` in events that people confirmed; None: those in events that it
+            trusts for nothing.
         backend: engine to run both in; None means each bundle's own, which the latency budget speaks of.
         threads: of one inference on a CPU.
 
@@ -113,7 +114,9 @@ class _Trial:
             exams = self._exams(frames, recent.in_event)
             answers = self._answers(frames, exams)
             if answers is not None:
-                self._compare(answers, exams, log, None if confirmed is None else confirmed[rows])
+                if confirmed is None:
+                    confirmed = selection.in_event & (selection.weight <= 0)
+                self._compare(answers, exams, log, confirmed[rows])
         name = self.challenger.manifest.backend if self.backend is None else self.backend
         return Verdict(
             tuple(self.checks),
@@ -135,7 +138,7 @@ class _Trial:
         self.observer.stage("looking at the recent frames")
         before = None if replay is None else replay.images
         images = np.concatenate([one.cache.images for one in log])
-        self.checks.append(checks.check_sight(sight_of(images, before), self.limits))
+        self.checks.append(checks.check_sight(sight_of(images, before), log[0].blind_share, self.limits))
         if replay is None and self.limits.require_replay:
             sentence = (
                 "The champion brings no frames of what it learned before, so nobody can say that nothing is forgotten. "
@@ -187,12 +190,14 @@ class _Trial:
         return first, second
 
     def _compare(
-        self, answers: tuple[Answers, Answers], exams: dict[str, Exam], log: list[Selection], confirmed: Flags | None
+        self, answers: tuple[Answers, Answers], exams: dict[str, Exam], log: list[Selection], confirmed: Flags
     ) -> None:
         champion, challenger = answers
         deviates, told, segment = _log_answers(answers, log)
         recent = log[0]
-        self.checks.append(checks.check_log(deviates, self.limits))
+        # What people confirmed is known, and never learnt from: it makes no log untrustworthy.
+        trusted = np.concatenate([one.weight for one in log]) > 0
+        self.checks.append(checks.check_log(deviates[trusted], self.limits))
         for name in [name for name in ("recent", "replay") if name in champion.judged]:
             self.checks.append(checks.check_majority(name, champion, challenger, self.limits))
         for name, exam in exams.items():
@@ -200,7 +205,7 @@ class _Trial:
         if "replay" in exams:
             self.checks.append(checks.check_power(champion, challenger, self.limits))
         self.checks.append(checks.check_events(deviates, told, segment, self.limits))
-        if confirmed is not None and confirmed.any():
+        if confirmed.any():
             self.checks.append(
                 checks.check_confirmed(confirmed, recent.cache.segment, champion, challenger, self.limits)
             )
