@@ -34,8 +34,8 @@ class Case:
     """
     Attributes:
         world: "track" (donkey_track_1124), "usi" (donkey_usi_mit) or "rendered".
-        shows: "people", "cone", "carried" or "anomalies" in two fifths of the frames; "dark", "mud" or "leaf" before the
-            lens in all of them; None for an honest log.
+        shows: "people", "cone", "carried" or "anomalies" in two fifths of the frames; "dark", "mud" or "leaf" before
+            the lens in all of them; None for an honest log.
         condition: what the picture looks like since (benchmarks.degrade), None: as before.
         depth: what the challenger is made by.
     """

@@ -1,11 +1,11 @@
-"""Does a poisoned log get past trust and gate, and does an honest challenger? Twenty cases, labels read only to make them.
+"""Does a poisoned log get past the gate, and does an honest challenger? Labels are read only to make the logs.
 
     scripts/bench poisoning [--work FOLDER] [--only WORD] [--rounds 9] [--json]
 
-For each of three worlds (two real recordings of EDGEVAD_DATA, one rendered) a champion is trained on normal frames. Then
-each log of `_poison_logs.CASES` is learnt from by the depth that stands there, whatever is thought of the log, and the
-challenger is put before the gate. What `edgevad.refit.trust` says of the log, which a real run asks first, is shown beside
-it. With --work finished cases and models are kept there, and another run goes on after them.
+For each of three worlds (two real recordings of EDGEVAD_DATA, one rendered) a champion is trained on normal frames.
+Then each log of `_poison_logs.CASES` is learnt from by the depth that stands there, whatever is thought of the log, and
+the challenger is put before the gate. What `edgevad.refit.trust` says of the log, which a real run asks first, is shown
+beside it. With --work finished cases and models are kept there, and another run goes on after them.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _write(path: Path, images: np.ndarray) -> Path:
 
 
 def _selection(case: Case, world: World, champion: Bundle) -> tuple[Selection, Log]:
-    """The log as two drives; frames that the champion raises an alarm at are in an event, as the drive log would say."""
+    """The log as two drives; frames at which the champion raises an alarm are in an event, as a drive log has it."""
     log, spec = log_of(case, world), champion.manifest.input
     size = (spec.width_px, spec.height_px)
     images = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in log.images])
@@ -165,6 +165,8 @@ def _selection(case: Case, world: World, champion: Bundle) -> tuple[Selection, L
 def _challenger(depth: str, champion: Bundle, model: Path, selection: Selection, folder: Path) -> Bundle:
     """What this depth makes of the log."""
     out = folder / "challenger"
+    if out.exists():
+        return Bundle.open(out)
     if depth == "recalibrate":
         from edgevad.refit.recalibrate import recalibrate
 

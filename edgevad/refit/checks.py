@@ -12,7 +12,7 @@ from edgevad.refit.limits import Limits
 from edgevad.refit.probes import KINDS
 from edgevad.refit.ranking import Interval, auroc, resampled, weighted_auroc
 from edgevad.refit.sight import Sight
-from edgevad.refit.standing_out import STANDS_OUT
+from edgevad.refit.standing_out import FAR_OUT, STANDS_OUT
 from edgevad.refit.verdict import Check
 
 __all__ = [
@@ -62,16 +62,13 @@ def check_sight(sight: Sight, left_out: float, limits: Limits) -> Check:
 
 def check_log(deviates: Floats, limits: Limits) -> Check:
     """Few of the recent frames stand out from their own drive: more, and nobody can tell which of them is the rule."""
-    share = float(np.mean(deviates >= STANDS_OUT)) if len(deviates) else 0.0
-    passed = share <= limits.max_standing_out
-    sentence = f"{share:.1%} of the recent frames stand out from their own drive"
-    sentence += (
-        f" (at most {limits.max_standing_out:.0%} may)."
-        if passed
-        else f": too many (at most {limits.max_standing_out:.0%}) to take the log for normal. What it should warn of "
-        "would be learnt."
-    )
-    return Check("log", passed, sentence, share, None, limits.max_standing_out)
+    share, far = (float(np.mean(deviates >= level)) if len(deviates) else 0.0 for level in (STANDS_OUT, FAR_OUT))
+    passed = share <= limits.max_standing_out and far <= limits.max_far_out
+    allowed = f"at most {limits.max_standing_out:.0%} and {limits.max_far_out:.1%}"
+    sentence = f"{share:.1%} of the recent frames stand out from their own drive, {far:.1%} far ({allowed})"
+    if not passed:
+        sentence += ": too many to take the log for normal. What it should warn of would be learnt"
+    return Check("log", passed, f"{sentence}.", share, None, limits.max_standing_out, details={"far_out": far})
 
 
 def check_majority(name: str, champion: Answers, challenger: Answers, limits: Limits) -> Check:
