@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgevad.refit.ranking import Interval
 
-__all__ = ["Check", "Verdict"]
+__all__ = ["Check", "Evidence", "Verdict"]
 
 _FORMAT = 1
 
@@ -67,6 +70,29 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a page shows beside the figures; kept in memory only.
+
+    Attributes:
+        anomaly: anomaly scores (N,) of the clean frames, champion's and challenger's, by set ("recent", "replay").
+        thresholds: the champion's and the challenger's.
+        stood_out: (N,) how far each recent frame stands out from its own drive by the champion; None where not asked.
+        segment: (N,) of the recent frames.
+        recent: (n, h, w, 3) uint8 BGR, a few of them.
+        replay: the same of what was learned before; of no frames where there are none.
+        probes: a recent frame before and after, (2, h, w, 3), by kind.
+    """
+
+    anomaly: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+    thresholds: tuple[float, float]
+    stood_out: npt.NDArray[np.float64] | None
+    segment: npt.NDArray[np.int32]
+    recent: npt.NDArray[np.uint8]
+    replay: npt.NDArray[np.uint8]
+    probes: Mapping[str, npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether a challenger may take the champion's place.
 
@@ -78,6 +104,7 @@ class Verdict:
         frames: how many frames they were asked, by what for: "recent", "replay", "probes".
         drives: names of the drives that the recent frames are from.
         seconds: how long it took.
+        evidence: what a page shows; None for a verdict that was read from a file.
     """
 
     checks: tuple[Check, ...]
@@ -88,6 +115,7 @@ class Verdict:
     frames: Mapping[str, int]
     drives: tuple[str, ...] = ()
     seconds: float = 0.0
+    evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
