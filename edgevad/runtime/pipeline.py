@@ -105,6 +105,8 @@ class Pipeline:
 
     Attributes:
         stopped: `stop` was called.
+        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: nobody
+            asks (edgevad/runtime/shadow.py).
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Pipeline:
         self.on_event = on_event
         self.heartbeat = heartbeat
         self.stopped = False
+        self.on_scored: Callable[[PreparedFrame, Result], None] | None = None
         self._governor = governor
         self._untold: list[Event] = []
         self._inbox: Inbox = Inbox()
@@ -286,6 +289,8 @@ class Pipeline:
                 self._count(stream, result)
                 if incident is not None:
                     self._tell(incident)
+                if self.on_scored is not None:
+                    self.on_scored(prepared, result)
                 yield result
             stream.reader.ask()
 

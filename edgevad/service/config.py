@@ -28,6 +28,7 @@ from edgevad.service.sections import (
     LoggingConfig,
     MetricsConfig,
     MqttConfig,
+    RefitConfig,
     RunSection,
     WebhookConfig,
 )
@@ -36,8 +37,8 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
-# Taken up by a reload; the others need a restart.
-_RELOADED = ("detection", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins")
+# Taken up by a reload, or read by other commands; the others need a restart.
+_RELOADED = ("detection", "events", "drives", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RunConfig:
     governor: GovernorConfig | None = None
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
+    refit: RefitConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     metrics: MetricsConfig | None = None

@@ -29,6 +29,7 @@ _WORDS = {
     "governor": "Looks at fewer frames where the machine gets too slow or too hot. Without it: never.",
     "events": "Events are kept, with clips. Without it: not.",
     "drives": "Everything that is seen is logged, as MCAP files. Without it: not.",
+    "refit": "Brings the model up to date from logged drives: edgevad refit --config FILE, by hand or by its timer.",
     "mqtt": "Events, incidents and state go to an MQTT broker.",
     "webhook": "Events and incidents are posted to a web server; again for each further one.",
     "metrics": "Counters for Prometheus.",

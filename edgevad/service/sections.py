@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
+from edgevad.service.refitting import RefitConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
 from edgevad.service.watching import GovernorConfig, LensConfig
 
@@ -28,6 +29,7 @@ __all__ = [
     "LoggingConfig",
     "MetricsConfig",
     "MqttConfig",
+    "RefitConfig",
     "RunSection",
     "WebhookConfig",
 ]
@@ -193,6 +195,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "governor": GovernorConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
+    "refit": RefitConfig,
     "mqtt": MqttConfig,
     "webhook": WebhookConfig,
     "metrics": MetricsConfig,
