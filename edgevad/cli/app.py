@@ -24,6 +24,7 @@ COMMANDS = (
     "events",
     "evaluate",
     "activate",
+    "refit",
     "build",
     "bench",
     "drives",

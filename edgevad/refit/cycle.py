@@ -27,6 +27,8 @@ from edgevad.refit.run_folder import RunFolder, find_unfinished, only_one, sweep
 __all__ = ["STEPS", "CycleResult", "run_cycle"]
 
 STEPS = ("depth", "choose", "trust", "learn", "export", "gate", "shadow", "activate")
+# Where minutes that are spent end a run; learning itself winds down before they are, and what follows it is short.
+_STOPPED_BEFORE = STEPS[: STEPS.index("learn") + 1]
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class _Cycle:
         done = self.run.steps.get(name)
         if done is not None:
             return done
-        self.pace.breathe()
+        self.pace.breathe(to_the_end=name not in _STOPPED_BEFORE)
         started_s, waited_s = time.monotonic(), self.pace.waited_s
         found = work()
         took_s = time.monotonic() - started_s - (self.pace.waited_s - waited_s)

@@ -53,6 +53,7 @@ class Pace:
         self._waited_s = 0.0
         self._looked_s = float("-inf")
         self._reason: str | None = None
+        self._began_s: float | None = None  # the wait under way
 
     @property
     def worked_s(self) -> float:
@@ -77,31 +78,44 @@ class Pace:
             self._reason = self._idle.reason()
         return self._reason is not None
 
-    def breathe(self) -> None:
+    def pause(self) -> bool:
+        """As `must_pause`, for work that waits by itself for as long as this says True; that time counts as waited.
+
+        Raises:
+            NotIdleError: the machine has been busy for longer than one is ready to wait.
+        """
+        now_s = self._clock()
+        if not self.must_pause():
+            if self._began_s is not None:
+                self._waited_s += now_s - self._began_s
+                self._began_s = None
+            return False
+        if self._began_s is None:
+            self._began_s = now_s
+            self._observer.note(f"waiting: {self._reason}")
+        if now_s - self._began_s > self._longest_wait_s:
+            self._waited_s += now_s - self._began_s
+            self._began_s = None
+            raise NotIdleError(
+                f"no time was free for {self._longest_wait_s / 3600:g} hours ({self._reason})",
+                fix="Nothing is lost: run it again later, or without --while-idle",
+            )
+        return True
+
+    def breathe(self, *, to_the_end: bool = False) -> None:
         """Between two pieces of work: wait while the machine is needed, and stop where the time is over.
+
+        `to_the_end`: what is left is short, and stopping there would only make the next run longer.
 
         Raises:
             BudgetSpentError: the budget is spent.
             NotIdleError: the machine was busy for longer than one was ready to wait.
         """
-        if self.must_pause():
-            self._wait()
-        if self.left_s == 0.0:
+        while self.pause():
+            self._sleep(_WAIT_S)
+        if self.left_s == 0.0 and not to_the_end:
             assert self._budget_s is not None
             raise BudgetSpentError(
                 f"the {self._budget_s / 60:g} minutes are spent",
                 fix="Nothing is lost: run the same command again, and it goes on there; or give more --budget-minutes",
             )
-
-    def _wait(self) -> None:
-        self._observer.note(f"waiting: {self._reason}")
-        began_s = self._clock()
-        while self.must_pause():
-            if self._clock() - began_s > self._longest_wait_s:
-                self._waited_s += self._clock() - began_s
-                raise NotIdleError(
-                    f"no time was free for {self._longest_wait_s / 3600:g} hours ({self._reason})",
-                    fix="Nothing is lost: run it again later, or without --while-idle",
-                )
-            self._sleep(_WAIT_S)
-        self._waited_s += self._clock() - began_s

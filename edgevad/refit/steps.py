@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 _DAY_NS = 86_400 * 10**9
+# Of the minutes that are left when learning begins, kept for the export and the gate.
+_AFTER_LEARNING = 0.2
 
 
 @dataclass
@@ -235,7 +237,7 @@ def learn(context: Context) -> dict[str, Any]:
 
     for package in ("torch", "safetensors"):
         require(package, extra="train", needed_for=f"edgevad {run.depth}")
-    from edgevad.refit import finetune
+    from edgevad.refit.finetune import FineTuneOptions, adapt, refit
 
     parent, replay = context.model(), context.replay()
     if replay is None:
@@ -244,9 +246,17 @@ def learn(context: Context) -> dict[str, Any]:
             where=parent,
             fix="Train the model again with this version of edgevad, or use edgevad recalibrate",
         )
-    work = finetune.adapt if run.depth == "adapt" else finetune.refit
-    work(parent, selection, replay, run.model, observer=observer)
-    return {"parent_weights": weights_of_model(parent), "weights": weights_of_model(run.model)}
+    work = adapt if run.depth == "adapt" else refit
+    left_s = context.pace.left_s
+    minutes = None if left_s is None else max(left_s - _AFTER_LEARNING * left_s, 1.0) / 60
+    tuning = FineTuneOptions(budget_minutes=minutes)
+    found = work(parent, selection, replay, run.model, options=tuning, observer=observer, pause=context.pace.pause)
+    return {
+        "parent_weights": weights_of_model(parent),
+        "weights": weights_of_model(run.model),
+        "spent_s": round(found.spent_s, 1),
+        "stopped_because": found.provenance.get("stopped_because"),
+    }
 
 
 def export(context: Context) -> dict[str, Any]:
@@ -298,7 +308,7 @@ def gate(context: Context) -> dict[str, Any]:
 def verdict_json(verdict: Any) -> dict[str, Any]:
     """A verdict as plain JSON with `passed` and one `sentence`."""
     found: dict[str, Any] = verdict.to_json()
-    return {**found, "passed": bool(verdict.passed), "sentence": str(verdict.sentence)}
+    return {**found, "passed": bool(verdict.passed), "sentence": str(verdict.why)}
 
 
 def shadow(context: Context) -> dict[str, Any]:
