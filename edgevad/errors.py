@@ -20,7 +20,8 @@ EdgevadError
 ├── BundleError              a bundle is missing or broken
 │   ├── ManifestError            its manifest cannot be read or contradicts itself
 │   ├── ChecksumMismatchError    one of its files is not the file that was exported
-│   └── SignatureError           it is not signed by anybody this device trusts
+│   ├── SignatureError           it is not signed by anybody this device trusts
+│   └── BlockedBundleError       it was active here, did harm, and must not become so again
 ├── BackendError             the inference engine refused the bundle or failed while scoring
 │   └── EngineError              an engine cannot be built, or not be loaded from the cache
 ├── DatasetError             a folder is laid out like no known data set, or lacks a part of it
@@ -35,6 +36,7 @@ from os import PathLike
 
 __all__ = [
     "BackendError",
+    "BlockedBundleError",
     "BundleError",
     "CalibrationError",
     "CameraLostError",
@@ -174,6 +176,10 @@ class ChecksumMismatchError(BundleError):
 
 class SignatureError(BundleError):
     """A bundle is not signed by anybody this device trusts."""
+
+
+class BlockedBundleError(BundleError):
+    """The bundle was active here, did harm, and must not become so again by itself."""
 
 
 class BackendError(EdgevadError):

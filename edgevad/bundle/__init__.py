@@ -6,7 +6,7 @@ from edgevad.bundle.archive import ARCHIVE_SUFFIX
 from edgevad.bundle.bundle import Bundle, TrainingScores
 from edgevad.bundle.home import home_directory
 from edgevad.bundle.manifest import Calibration, Manifest
-from edgevad.bundle.slots import activate, active_bundle
+from edgevad.bundle.slots import SlotInfo, Slots, activate, active_bundle
 from edgevad.bundle.trust import ANYBODY, TrustStore
 from edgevad.bundle.writing import pack_bundle, sign_bundle, write_bundle
 
@@ -16,6 +16,8 @@ __all__ = [
     "Bundle",
     "Calibration",
     "Manifest",
+    "SlotInfo",
+    "Slots",
     "TrainingScores",
     "TrustStore",
     "activate",

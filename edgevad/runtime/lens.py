@@ -160,6 +160,13 @@ class LensMonitor:
         """How near each fault is to being reported, in [0, 1]; 1 while it is."""
         return {fault: evidence.share for fault, evidence in self._evidence.items()}
 
+    def learn_again(self) -> None:
+        """Frames come at another model size from now on: what was measured of the camera does not hold for them.
+
+        A fault that was reported lasts until good pictures end it.
+        """
+        self._forget()
+
     def finish(self) -> Incident | None:
         """The camera gives no more frames: the fault that was under way, over with its last frame, or None."""
         if self._open is None:

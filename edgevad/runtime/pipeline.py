@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from queue import Empty
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgevad.bundle.manifest import Calibration
+from edgevad.errors import BackendError
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
 from edgevad.runtime.backends.backend import BATCH_FRAMES
@@ -21,6 +23,7 @@ from edgevad.runtime.reader import CameraReader, Inbox, PreparedFrame, Reader, r
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.stream import RawScores, Result, State, StreamState
 from edgevad.runtime.threshold import Hysteresis
+from edgevad.sources.frame import Frame
 from edgevad.sources.live import LiveSource
 from edgevad.sources.source import Source
 
@@ -45,6 +48,7 @@ class _Stream:
         self.state = state
         self.given = self.scored = self.faulty = self.discarded = 0
         self.over = False
+        self.last: Frame | None = None  # that was decided about
 
     def counters(self) -> FrameCounters:
         source = self.reader.source
@@ -79,6 +83,17 @@ class _Call(NamedTuple):
     function: Callable[[], None]
 
 
+class _Swap(NamedTuple):
+    """Another model, to be taken up between two frames."""
+
+    scorer: Scorer
+    hysteresis: Hysteresis
+    done: Callable[[], None] | None
+
+
+_Received = list[tuple[_Stream, list[PreparedFrame]]]
+
+
 class Pipeline:
     """Scores the frames of its sources, once.
 
@@ -100,6 +115,9 @@ class Pipeline:
         on_incident: told what happens to the sources and the machine, in the iterating thread.
         on_event: told events that are over without a frame that shows it, since their camera was lost; also in the
             iterating thread. Without it, `finish` gives them.
+        on_failure: asked in the iterating thread what to go on with where the engine fails or gives no numbers: another
+            scorer and its hysteresis, by which the very frames that failed are scored; None ends the run with the
+            error.
         heartbeat: called in the iterating thread after every batch, and twice a second where no frames come: as long as
             it is called, frames are scored or would be. Not while a camera's reader hangs with a frame in its hands.
 
@@ -119,6 +137,7 @@ class Pipeline:
         governor: Governor | None = None,
         on_incident: Callable[[Incident], None] | None = None,
         on_event: Callable[[Event], None] | None = None,
+        on_failure: Callable[[BackendError], tuple[Scorer, Hysteresis] | None] | None = None,
         heartbeat: Callable[[], None] | None = None,
     ) -> None:
         self.scorer = scorer
@@ -126,11 +145,13 @@ class Pipeline:
         self.hysteresis = Hysteresis(scorer.calibration.threshold) if hysteresis is None else hysteresis
         self.on_incident = on_incident
         self.on_event = on_event
+        self.on_failure = on_failure
         self.heartbeat = heartbeat
         self.stopped = False
         self.on_scored: Callable[[PreparedFrame, Result], None] | None = None
         self._governor = governor
         self._untold: list[Event] = []
+        self._swaps: deque[_Swap] = deque()
         self._inbox: Inbox = Inbox()
         self._streams: dict[Reader, _Stream] = {}
         ids = count(1)
@@ -164,6 +185,8 @@ class Pipeline:
                 reader.start()
         try:
             while not self.stopped and not all(stream.over for stream in self._streams.values()):
+                while self._swaps:
+                    self._switch(self._swaps.popleft())
                 received = self._receive()
                 if received:
                     yield from self._results(received)
@@ -206,6 +229,15 @@ class Pipeline:
         for stream in self._streams.values():
             stream.state.apply(calibration, hysteresis)
 
+    def replace(self, scorer: Scorer, hysteresis: Hysteresis, *, done: Callable[[], None] | None = None) -> None:
+        """Go on with another model between two frames: none is lost, and none is scored twice. Any thread may call it.
+
+        Frames that wait are prepared anew where the new model takes others. The event under way goes on, windows start
+        empty, and no event starts for the warm-up. The old scorer is not closed; `done` is called in the iterating
+        thread when it is not used any more (never, where the run ends before).
+        """
+        self.call(lambda: self._swaps.append(_Swap(scorer, hysteresis, done)))
+
     def machine(self, reading: MachineReading) -> None:
         """Let the governor know how the machine is. Any thread may call this."""
         governor = self._governor
@@ -241,7 +273,7 @@ class Pipeline:
     ) -> None:
         self.close()
 
-    def _receive(self) -> list[tuple[_Stream, list[PreparedFrame]]]:
+    def _receive(self) -> _Received:
         """What is ready of any source; nothing where nothing came for a heartbeat, or only something to do."""
         try:
             items = [self._inbox.get(timeout=_HEARTBEAT_S)]
@@ -274,8 +306,9 @@ class Pipeline:
         stream.over = frames is None
         return frames
 
-    def _results(self, received: list[tuple[_Stream, list[PreparedFrame]]]) -> Iterator[Result]:
-        found, scoring_s = self._score([one for _, frames in received for one in frames])
+    def _results(self, received: _Received) -> Iterator[Result]:
+        received, found, call_s = self._scored(received)
+        share_s = call_s / max(len(found), 1)
         scored = iter(found)
         for stream, frames in received:
             raw = [next(scored) if one.input is not None else None for one in frames]
@@ -284,7 +317,7 @@ class Pipeline:
                 if self.stopped:
                     return
                 result, incident = stream.state.decide(
-                    prepared, one, next(heat, None) if one is not None else None, scoring_s
+                    prepared, one, next(heat, None) if one is not None else None, share_s, call_s
                 )
                 self._count(stream, result)
                 if incident is not None:
@@ -294,8 +327,44 @@ class Pipeline:
                 yield result
             stream.reader.ask()
 
+    def _scored(self, received: _Received) -> tuple[_Received, list[RawScores], float]:
+        """The frames, what the engine says of those that have an input, and how many seconds its call took.
+
+        Where it fails, and `on_failure` knows another one, the same frames are prepared and scored for that one.
+        """
+        while True:
+            try:
+                found, call_s = self._score([one for _, frames in received for one in frames])
+                if self.on_failure is not None:
+                    _check_sound(received, found)
+                return received, found, call_s
+            except Exception as error:
+                if self.on_failure is None:
+                    raise
+                told = error if isinstance(error, BackendError) else BackendError(str(error) or type(error).__name__)
+                instead = self.on_failure(told)
+                if instead is None:
+                    raise
+                if self._switch(_Swap(*instead, None)):
+                    received = [(stream, stream.reader.prepared_again(frames)) for stream, frames in received]
+
+    def _switch(self, swap: _Swap) -> bool:
+        """Use another scorer from here on; whether frames have to be prepared in another way for it."""
+        before, after = self.scorer.input, swap.scorer.input
+        resized = (before.height_px, before.width_px) != (after.height_px, after.width_px)
+        is_other = resized or before.motion != after.motion
+        self.scorer, self.hysteresis = swap.scorer, swap.hysteresis
+        for reader, stream in self._streams.items():
+            if is_other:
+                reader.retarget(after, stream.last)
+            stream.state.replace(swap.scorer.calibration, swap.hysteresis, where=swap.scorer.path, resized=resized)
+        if swap.done is not None:
+            swap.done()
+        return is_other
+
     def _count(self, stream: _Stream, result: Result) -> None:
         stream.given += 1
+        stream.last = result.frame
         if result.state == "fault":
             stream.faulty += 1
         elif result.anomaly_score is not None:
@@ -340,7 +409,7 @@ class Pipeline:
             stream.discard()
 
     def _score(self, frames: list[PreparedFrame]) -> tuple[list[RawScores], float]:
-        """What the engine says of those frames that have an input, and how many seconds one of them took."""
+        """What the engine says of those frames that have an input, and how many seconds that took."""
         started_s = time.perf_counter()
         items = [one.input for one in frames if one.input is not None]
         fixed = self.scorer.backend.batch
@@ -358,4 +427,13 @@ class Pipeline:
             seen = np.asarray(np.isfinite(scores.heatmap).all(axis=(1, 2, 3))).tolist()
             rows = scores.score[:wanted].tolist()
             found += [RawScores(tuple(rows[k]), scores.heatmap[k], seen[k]) for k in range(wanted)]
-        return found, (time.perf_counter() - started_s) / max(len(items), 1)
+        return found, time.perf_counter() - started_s
+
+
+def _check_sound(received: _Received, found: list[RawScores]) -> None:
+    """Raises BackendError where the engine gave something of one of the frames that nothing can be decided by."""
+    scored = iter(found)
+    for stream, frames in received:
+        for one in frames:
+            if one.input is not None and (error := stream.state.unsound(one.frame, next(scored))) is not None:
+                raise error

@@ -91,6 +91,17 @@ class Reader(ABC):
         """Give at most so many frames a second from now on; None: as many as can be scored. Cameras only."""
         return
 
+    @abstractmethod
+    def retarget(self, spec: InputSpec, last: Frame | None) -> None:
+        """Prepare frames for another model from the next one on that the consumer receives, those included that wait.
+
+        `last` is the frame before that, for motion to look back to; None where there was none. Called by the consumer.
+        """
+
+    @abstractmethod
+    def prepared_again(self, frames: list[PreparedFrame]) -> list[PreparedFrame]:
+        """Frames that the consumer has in its hands, prepared for the model of the latest `retarget`, in order."""
+
     def stop(self) -> None:
         """Read no further. Safe in a signal handler."""
         self._stopping = True
@@ -154,10 +165,19 @@ class CameraReader(Reader):
 
     def receive(self, item: Any) -> list[PreparedFrame] | None:
         if not isinstance(item, _End):
-            return [item]
+            prepared, preprocessor = item
+            return [prepared] if preprocessor is self._preprocessor else self.prepared_again([prepared])
         if item.error is not None and not self._stopping:
             raise item.error
         return None
+
+    def retarget(self, spec: InputSpec, last: Frame | None) -> None:
+        # The thread takes up the new one with its next frame, which it is asked for only after the one that waits, or
+        # is in its hands, was received: there is never a moment in which both threads prepare with one.
+        self._preprocessor = _primed(spec, last, alone=False)
+
+    def prepared_again(self, frames: list[PreparedFrame]) -> list[PreparedFrame]:
+        return [_again(self._preprocessor, one) for one in frames]
 
     def _read(self) -> None:
         end = _End(None)
@@ -169,7 +189,8 @@ class CameraReader(Reader):
                     self._hold_back(due_s)
                     while not self._stopping and (frame := next(frames, None)) is not None:
                         taken_s = self.preparing_since_s = time.perf_counter()
-                        if (prepared := self._prepared(frame)) is not None:
+                        preprocessor = self._preprocessor
+                        if (prepared := _usable(preprocessor, frame)) is not None:
                             break
                         self.unusable += 1
                     else:
@@ -177,7 +198,8 @@ class CameraReader(Reader):
                     # From when it was due, not from when it came: a limit of 10 Hz on a camera of 15 is then held on
                     # average, not only approached from below.
                     due_s = max(due_s + self._period_s, taken_s - self._period_s)
-                    self._put(PreparedFrame(frame, prepared[0], taken_s, time.perf_counter() - taken_s))
+                    preparing_s = time.perf_counter() - taken_s
+                    self._put((PreparedFrame(frame, prepared[0], taken_s, preparing_s), preprocessor))
                     self.preparing_since_s = None
         except BaseException as error:
             end = _End(error)
@@ -193,12 +215,27 @@ class CameraReader(Reader):
             # What came meanwhile has aged: that would look like latency, and lower the rate further.
             self.source.pass_over_older(min(self._period_s / 4, _FRESH_S))
 
-    def _prepared(self, frame: Frame) -> tuple[ModelInput | None] | None:
-        """None where the frame cannot be used; a camera must not be given up for that."""
-        try:
-            return (self._preprocessor(frame),)
-        except SourceError:
-            return None
+
+def _usable(preprocessor: Preprocessor, frame: Frame) -> tuple[ModelInput | None] | None:
+    """None where the frame cannot be used; a camera must not be given up for that."""
+    try:
+        return (preprocessor(frame),)
+    except SourceError:
+        return None
+
+
+def _primed(spec: InputSpec, last: Frame | None, *, alone: bool) -> Preprocessor:
+    """A preprocessor that has seen `last`: as at the beginning of a segment, motion looks back to the one there is."""
+    preprocessor = Preprocessor(spec, alone=alone)
+    if last is not None and spec.motion is not None:
+        _usable(preprocessor, last)
+    return preprocessor
+
+
+def _again(preprocessor: Preprocessor, one: PreparedFrame) -> PreparedFrame:
+    started_s = time.perf_counter()
+    prepared = preprocessor(one.frame)
+    return one._replace(input=prepared, preparing_s=one.preparing_s + time.perf_counter() - started_s)
 
 
 class _Batch:
@@ -233,6 +270,8 @@ class RecordingReader(Reader):
         for _ in range(READ_AHEAD_BATCHES - 1):
             self._credits.put(None)
         self._prepares_aside = spec.motion is not None
+        # Of another model, since one was given: the consumer prepares then, whatever was prepared before.
+        self._late: Preprocessor | None = None
         self._failure: BaseException | None = None  # while preparing in the consumer
         self._decoded: SimpleQueue[_Batch | _End] = SimpleQueue()
         self._thread("decoder", self._decode)
@@ -247,10 +286,10 @@ class RecordingReader(Reader):
                 raise item.error
             return None
         self._credits.put(None)
-        if self._prepares_aside:
+        if self._prepares_aside and self._late is None:
             batch: list[PreparedFrame] = item
             return batch
-        ready, self._failure = self._prepared_all(item)
+        ready, self._failure = self._prepared_late(item) if self._late is not None else self._prepared_all(item)
         if self._failure is not None:
             if not ready:
                 raise self._failure
@@ -261,6 +300,15 @@ class RecordingReader(Reader):
         super().stop()
         self._credits.put(None)
         self._decoded.put(_End(None))
+
+    def retarget(self, spec: InputSpec, last: Frame | None) -> None:
+        # Batches that were read ahead lie in up to three places, and motion needs them in order: from now on they are
+        # prepared where they all come through. A recording whose model is changed under way is rare.
+        self._late = _primed(spec, last, alone=True)
+
+    def prepared_again(self, frames: list[PreparedFrame]) -> list[PreparedFrame]:
+        assert self._late is not None
+        return [_again(self._late, one) for one in frames]
 
     def _decode(self) -> None:
         clock, credit = time.perf_counter, self._credits.get
@@ -293,7 +341,7 @@ class RecordingReader(Reader):
 
     def _prepare_in_advance(self, batch: _Batch) -> bool:
         """Prepare the next frame of `batch` in the decoder's thread, if that is no other's task and goes well."""
-        if self._prepares_aside:
+        if self._prepares_aside or self._late is not None:
             return False
         try:
             batch.ready.append(self._prepared(*batch.decoded[0]))
@@ -324,8 +372,25 @@ class RecordingReader(Reader):
         """The batch as far as it could be prepared, and what went wrong then."""
         ready = batch.ready
         try:
-            for item in batch.decoded:
-                ready.append(self._prepared(*item))
+            for frame, decoded_s in batch.decoded:
+                if self._late is None:
+                    ready.append(self._prepared(frame, decoded_s))
+                else:
+                    ready.append(PreparedFrame(frame, None, decoded_s, 0.0))  # the consumer's task by now
+        except BaseException as error:
+            return ready, error
+        return ready, None
+
+    def _prepared_late(self, item: _Batch | list[PreparedFrame]) -> tuple[list[PreparedFrame], BaseException | None]:
+        """As `_prepared_all`, for another model than the one that some of the frames may have been prepared for."""
+        if isinstance(item, _Batch):
+            waiting = item.ready + [PreparedFrame(frame, None, decoded_s, 0.0) for frame, decoded_s in item.decoded]
+        else:
+            waiting = item
+        ready: list[PreparedFrame] = []
+        try:
+            for one in waiting:
+                ready += self.prepared_again([one])
         except BaseException as error:
             return ready, error
         return ready, None

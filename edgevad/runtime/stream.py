@@ -48,6 +48,8 @@ class Result:
         event: the event that this frame showed to be over (it ended at an earlier frame), or None.
         event_began: the event, so far, that this frame made certain to be recorded, or None.
         fault: what is wrong with the lens in state "fault" ("black", "frozen", "covered", "blurred"), else None.
+        work_s: what of the latency this machine worked: preparing the frame, and the engine's call that scored it. No
+            camera, and no wait, adds to it.
     """
 
     frame: Frame
@@ -63,6 +65,7 @@ class Result:
     event: Event | None
     event_began: Event | None = None
     fault: str | None = None
+    work_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,20 @@ class StreamState:
         self._detector.apply(hysteresis)
         self._set_calibration(calibration, hysteresis)
 
+    def replace(self, calibration: Calibration, hysteresis: Hysteresis, *, where: str, resized: bool) -> None:
+        """Decide by these, of another model, from the next frame on. The event under way goes on.
+
+        Scores of two models are never averaged: windows start empty, and as after a camera's return no event starts for
+        the warm-up. `resized`: the model looks at another size, so that what is known of the lens does not hold.
+        """
+        self._where = where
+        self._windows = []
+        self._set_calibration(calibration, hysteresis)
+        self._detector.apply(hysteresis)
+        self._detector.warm_up_again()
+        if self._lens is not None and resized:
+            self._lens.learn_again()
+
     def _set_calibration(self, calibration: Calibration, hysteresis: Hysteresis) -> None:
         if not self._windows or calibration.window != self._calibration.window:
             self._windows = [SlidingWindow(calibration.window) for _ in calibration.parts]
@@ -121,6 +138,18 @@ class StreamState:
             return []
         return list(self._heat(np.stack([one.heatmap for one in found[:sound]]), [one.parts for one in found[:sound]]))
 
+    def unsound(self, frame: Frame, found: RawScores) -> BackendError | None:
+        """What is to be raised where `found`, of `frame`, is nothing to decide by; None where it is."""
+        if found.seen and self._are_sound(found.parts):
+            return None
+        return BackendError(
+            f"frame {frame.index} of {frame.source_id} scores {found.parts}"
+            + (" and has a heatmap that is not all numbers" if self._are_sound(found.parts) else ""),
+            where=self._where,
+            expected="finite numbers, " + ", ".join(self._calibration.names),
+            fix="Train the model again",
+        )
+
     def _are_sound(self, parts: tuple[float, ...]) -> bool:
         return len(parts) == len(self._windows) and all(map(math.isfinite, parts))
 
@@ -130,8 +159,11 @@ class StreamState:
         found: RawScores | None,
         heat: npt.NDArray[np.float32] | None,
         scoring_s: float,
+        call_s: float = 0.0,
     ) -> tuple[Result, Incident | None]:
         """The verdict on the next frame, and what its lens gave cause to tell.
+
+        `scoring_s` is the frame's share of the engine's call that scored it, `call_s` all of that.
 
         Raises:
             BackendError: the scores are no numbers, or of other parts than the calibration's.
@@ -147,13 +179,7 @@ class StreamState:
             elapsed_s = time.perf_counter() - origin_s
             return Result(frame, (), (), None, None, None, False, "warm-up", None, elapsed_s, event), None
         if heat is None:
-            raise BackendError(
-                f"frame {frame.index} of {frame.source_id} scores {found.parts}"
-                + (" and has a heatmap that is not all numbers" if self._are_sound(found.parts) else ""),
-                where=self._where,
-                expected="finite numbers, " + ", ".join(self._calibration.names),
-                fix="Train the model again",
-            )
+            raise self.unsound(frame, found) or BackendError("a frame has no heatmap", where=self._where)
         incident = None
         if self._lens is not None:
             verdict = self._lens.push(frame, item.image)
@@ -168,9 +194,11 @@ class StreamState:
                     ),
                     incident,
                 )
-        return self._judge(frame, found.parts, heat, origin_s), incident
+        return self._judge(frame, found.parts, heat, origin_s, preparing_s + call_s), incident
 
-    def _judge(self, frame: Frame, parts: tuple[float, ...], heat: npt.NDArray[np.float32], origin_s: float) -> Result:
+    def _judge(
+        self, frame: Frame, parts: tuple[float, ...], heat: npt.NDArray[np.float32], origin_s: float, work_s: float
+    ) -> Result:
         segment = (frame.source_id, frame.segment)
         windowed = [
             window.push(score, frame.timestamp_ns, segment) for window, score in zip(self._windows, parts, strict=True)
@@ -195,4 +223,5 @@ class StreamState:
             time.perf_counter() - origin_s,
             event,
             detector.began,
+            work_s=work_s,
         )

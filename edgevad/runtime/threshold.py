@@ -82,6 +82,7 @@ class EventDetector:
         self._stream: tuple[str, int] | None = None
         self._stream_ns = 0  # when it began
         self._quiet_ns: int | None = None  # until then no event starts
+        self._is_to_warm_up = False
         self._start: tuple[int, int] | None = None  # index and timestamp of the event's first frame
         self._id: int | None = None  # once it is certain
         self._last_index = self._last_ns = 0
@@ -98,6 +99,13 @@ class EventDetector:
         self._min_ns = round(spec.min_duration_s * 1e9)
         self._cool_ns = round(spec.cool_down_s * 1e9)
         self._warm_ns = round(spec.warm_up_s * 1e9)
+
+    def warm_up_again(self) -> None:
+        """As at a segment's beginning, no event starts for the warm-up from the next frame on.
+
+        One under way goes on.
+        """
+        self._is_to_warm_up = True
 
     def is_warm(self, frame: Frame) -> bool:
         """Whether an event may start at `frame`, as far as the time since its segment's beginning goes."""
@@ -125,6 +133,9 @@ class EventDetector:
         if stream != self._stream:
             closed = self.finish()
             self._stream, self._stream_ns, self._quiet_ns = stream, frame.timestamp_ns, None
+        elif self._is_to_warm_up:
+            self._stream_ns = frame.timestamp_ns
+        self._is_to_warm_up = False
         return closed
 
     def interrupt(self, frame: Frame) -> Event | None:

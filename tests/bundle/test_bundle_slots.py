@@ -47,7 +47,8 @@ def test_slots_take_turns_and_the_one_before_stays(
 
     activate(tiny_bundle)
     assert active_bundle() == edgevad_home / "slots" / "a"
-    assert sorted(path.name for path in edgevad_home.iterdir()) == [".activate.lock", "current", "slots"]
+    names = [".activate.lock", ".slots.lock", "current", "slots", "slots.json"]
+    assert sorted(path.name for path in edgevad_home.iterdir()) == names
     assert (edgevad_home / "current").is_symlink()
 
 
@@ -108,11 +109,13 @@ def test_a_damaged_bundle_is_refused_before_anything_is_copied(
     assert not edgevad_home.exists()
 
 
-def test_what_a_killed_activation_left_goes_with_the_next(edgevad_home: Path, tiny_bundle: Path) -> None:
+def test_what_a_killed_activation_left_goes_with_the_next(
+    edgevad_home: Path, tiny_bundle: Path, tiny_motion_bundle: Path
+) -> None:
     activate(tiny_bundle)
-    for name in (".a.x1.part", ".b.x2.old"):
+    for name in (".a.x1.part", ".b.x2.old", ".staged"):
         (edgevad_home / "slots" / name / "replaced").mkdir(parents=True)
-    activate(tiny_bundle)
+    activate(tiny_motion_bundle)
     assert sorted(path.name for path in (edgevad_home / "slots").iterdir()) == ["a", "b"]
 
 
