@@ -63,7 +63,7 @@ class Parts:
         count = 40
         images = np.zeros((count, 32, 32, 3), np.uint8)
         times = np.arange(count, dtype=np.int64) * 10**8
-        cache = FrameCache(images, None, times, np.zeros(count, np.int32), 0, CameraDecision.unknown())
+        cache = FrameCache(images, None, times, np.zeros(count, np.int32), 0, CameraDecision(0.0, 0.0, 0))
         return Selection.of_recording(cache, "monday")
 
     def recalibrate(self, bundle: Bundle, selection: Selection, out: Path, **_: object) -> None:
