@@ -15,7 +15,7 @@ from sklearn.neighbors import KernelDensity
 
 from benchmarks._recordings import LabelledCache
 from edgevad.evaluation.metrics import centred_mean
-from edgevad.model.statistics import ELSEWHEN_S, elapsed_s
+from edgevad.model.statistics import ELSEWHEN_S
 
 __all__ = ["BASELINES"]
 
@@ -78,7 +78,7 @@ def pca_density(fit: LabelledCache, test: LabelledCache) -> Floats:
 def nearest_frames(fit: LabelledCache, test: LabelledCache) -> Floats:
     """The frame against the mean of its nearest frames at least 15 s away."""
     a, b = (log(part).reshape(len(part), -1) for part in (fit, test))
-    then = elapsed_s(fit.cache)
+    then = fit.cache.elapsed_s()
     now = then if fit is test else np.full(len(test), np.inf)
     scores = []
     for start in range(0, len(b), 256):

@@ -13,6 +13,7 @@ EdgevadError
 ├── SinkError                an outlet (broker, web server) cannot be reached or refuses
 ├── ServiceError             the system's service manager is missing or refuses
 ├── TrainingError            training cannot start or go on
+├── RefitError               a model cannot be brought up to date from these drives
 ├── ModelError               a model folder is missing, broken or of another version
 ├── ExportError              a graph cannot be made for the target
 │   ├── CalibrationError         there are no frames, or not the right ones, to quantise by
@@ -53,6 +54,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "RefitError",
     "ServiceError",
     "SignatureError",
     "SinkError",
@@ -144,6 +146,10 @@ class ServiceError(EdgevadError):
 
 class TrainingError(EdgevadError):
     """Training cannot start or go on."""
+
+
+class RefitError(EdgevadError):
+    """A model cannot be brought up to date from these drives, or a run that does so cannot go on."""
 
 
 class ModelError(EdgevadError):

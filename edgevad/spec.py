@@ -7,13 +7,15 @@ from typing import Any, Literal, get_args
 
 from edgevad.errors import OptionError
 
-__all__ = ["BankShape", "InputSpec", "MotionKind", "MotionSpec"]
+__all__ = ["EXCLUDED", "NEAREST_EPISODES", "BankShape", "InputSpec", "MotionKind", "MotionSpec"]
 
 MotionKind = Literal["difference", "flow"]
 # Episodes, entries in each, values of an entry (coordinates and one more).
 BankShape = tuple[int, int, int]
 # As many are looked up for every frame.
 NEAREST_EPISODES = 5
+# Squared norm of an entry that must not count: padding, and what lies too near in time. Far beyond any real one.
+EXCLUDED = 1e6
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.bundle import Bundle, write_bundle
+from edgevad.bundle.replay import Replay
 from edgevad.bundle.writing import require_place
 from edgevad.errors import OptionError
 from edgevad.export.choosing import Chosen, backend_of, choose_graph
@@ -22,6 +23,8 @@ from edgevad.targets import Target
 
 __all__ = ["SELFTEST_RTOL", "bundle_for_target"]
 
+# Enough for a gate to see that nothing was forgotten, too little to be felt on the way to a car.
+REPLAY_FRAMES, REPLAY_BYTES = 400, 8 << 20
 # How far an engine may be from the scores a bundle was exported with. FP16 and INT8 engines round in other places
 # (docs/export.md).
 SELFTEST_RTOL = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
@@ -75,6 +78,8 @@ def bundle_for_target(
         selftest_rtol=SELFTEST_RTOL[choice.precision],
         scores=read.folder.read_scores().arrays(),
         bank=read.bank,
+        remember=read.remember,
+        replay=_replay(read) if options.replay else None,
         guard=chosen.summary(),
         extra=_reports(chosen, options, read),
     )
@@ -88,6 +93,11 @@ def _selftest_score(model: LoadedModel, precision: str, graph: bytes) -> npt.NDA
     scores = [backend.score(frames[row], None if motion is None else motion[row]).score for row in rows]
     backend.close()
     return np.concatenate(scores)
+
+
+def _replay(model: LoadedModel) -> Replay | None:
+    kept = model.folder.read_replay()
+    return None if kept is None else kept.thinned(REPLAY_FRAMES, REPLAY_BYTES)
 
 
 def _reports(chosen: Chosen, options: ExportOptions, model: LoadedModel) -> dict[str, bytes]:

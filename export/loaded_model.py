@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgevad import __version__
 from edgevad._files import sha256_of
 from edgevad.bundle.manifest import Calibration
-from edgevad.export.onnx_from_model import onnx_from_model
+from edgevad.export.onnx_from_model import onnx_from_model, remember_from_model
 from edgevad.model.folder import ModelFolder, Recipe
 from edgevad.model.scorer import TorchBackend, load_module
 from edgevad.runtime.backends.backend import Backend
@@ -33,6 +33,7 @@ class LoadedModel:
         bank: the graph's `bank` input, or None.
         sample: a few frames as the graph takes them: `frames` and, where the model uses it, `motion`.
         graph: the scoring graph in float32.
+        remember: the graph from frames to what the bank keeps of them, or None.
         torch: the model itself.
     """
 
@@ -44,6 +45,7 @@ class LoadedModel:
     bank: npt.NDArray[np.float32] | None
     sample: dict[str, npt.NDArray[Any]]
     graph: bytes
+    remember: bytes | None
     torch: TorchBackend
 
     def backend(self, graph: bytes, name: str = "onnxruntime") -> Backend:
@@ -76,5 +78,6 @@ def load_model(path: str | Path, *, batch: int | None) -> LoadedModel:
         bank,
         folder.read_sample(),
         onnx_from_model(module, bank=bank, batch=batch),
+        remember_from_model(module),
         TorchBackend(module, bank),
     )

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from edgevad.errors import ModelError
 from edgevad.export.graph import name_layers
 from edgevad.model.scoring import ScoringModule
 
-__all__ = ["OPSET", "onnx_from_model"]
+__all__ = ["OPSET", "onnx_from_model", "remember_from_model"]
 
 # TensorRT 8.5 to 11 and ONNX Runtime since 1.12 take it. The next one made the axes of every reduction an input, which
 # TensorRT 8 ignores without a word: it then reduces over all of them.
@@ -57,25 +58,57 @@ def onnx_from_model(
         per_input: list[dict[int, torch.export.Dim]] = [{0: n} if k < frame_inputs else {} for k in range(len(inputs))]
         # The graph's further inputs come as varargs, which are one argument to torch.export, and none where empty.
         dynamic = (per_input[0], tuple(per_input[1:])) if len(inputs) > 1 else (per_input[0],)
-    module = module.cpu().eval()
+    return _exported(module, tuple(inputs), names, ["score", "heatmap", "latent"], dynamic)
+
+
+class _Coordinates(torch.nn.Module):
+    def __init__(self, module: ScoringModule) -> None:
+        super().__init__()
+        assert module.memory is not None
+        self.representation, self.memory = module.representation, module.memory
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.memory.coordinates(self.representation(frames, None))
+
+
+def remember_from_model(module: ScoringModule) -> bytes | None:
+    """Serialise the way from `frames` uint8 (N, H, W, 3) to `coordinates` float32 (N, d), what the bank keeps of them.
+
+    None where the model has no memory.
+
+    Raises:
+        ModelError: torch's exporter refused the graph.
+    """
+    if module.memory is None:
+        return None
+    spec = module.config.input
+    frames = torch.zeros(2, spec.height_px, spec.width_px, 3, dtype=torch.uint8)
+    dynamic = {"frames": {0: torch.export.Dim("N", min=1)}}
+    return _exported(_Coordinates(module), (frames,), ["frames"], ["coordinates"], dynamic)
+
+
+def _exported(
+    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], outputs: list[str], dynamic: Any
+) -> bytes:
+    """`module` as ONNX, for `inputs` of these names; `dynamic` as torch's `dynamic_shapes`."""
     try:
         # The exporter prints its progress and warns of its own internals.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module,
-                tuple(inputs),
+                module.cpu().eval(),
+                inputs,
                 dynamo=True,
                 opset_version=TORCH_OPSET,
                 input_names=names,
-                output_names=["score", "heatmap", "latent"],
+                output_names=outputs,
                 dynamic_shapes=dynamic,
                 verbose=False,
             )
         assert program is not None
         return bytes(_portable(program.model_proto).SerializeToString())
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-        raise ModelError(f"torch could not export the scoring graph ({error})") from error
+        raise ModelError(f"torch could not export the graph ({error})") from error
 
 
 def _portable(graph: onnx.ModelProto) -> onnx.ModelProto:

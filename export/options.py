@@ -27,6 +27,7 @@ class ExportOptions:
         limits: how much the guard lets pass.
         labels: label file of the one drive, for the guard's AUROC; None for none.
         backend: inference engine on a CPU, "onnxruntime" or "openvino"; None for the target's.
+        replay: put frames that the model learned from into the bundle, for the gate of what it learns later.
         kept: folder for what may serve the next export; None keeps nothing.
     """
 
@@ -38,6 +39,7 @@ class ExportOptions:
     limits: GuardLimits = field(default_factory=GuardLimits)
     labels: Path | None = None
     backend: str | None = None
+    replay: bool = True
     kept: Path | None = None
 
     def __post_init__(self) -> None:

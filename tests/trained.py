@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,17 +54,25 @@ def with_outlier_channels(model: Path) -> None:
 def export_once(patch: pytest.MonkeyPatch) -> None:
     """Let `load_model` remember the graphs it made."""
     from edgevad.export import loaded_model
-    from edgevad.export.onnx_from_model import onnx_from_model
+    from edgevad.export.onnx_from_model import onnx_from_model, remember_from_model
 
-    kept: dict[bytes, bytes] = {}
+    kept: dict[bytes, Any] = {}
 
-    def remembered(module: ScoringModule, *, bank: Any, batch: int | None) -> bytes:
-        digest = hashlib.sha256(repr((module.config, batch, None if bank is None else bank.shape)).encode())
+    def once(module: ScoringModule, how: tuple[Any, ...], make: Callable[[], bytes | None]) -> Any:
+        digest = hashlib.sha256(repr((module.config, how)).encode())
         for name, values in sorted(module.state_dict().items()):
             digest.update(name.encode() + values.numpy().tobytes())
         key = digest.digest()
         if key not in kept:
-            kept[key] = onnx_from_model(module, bank=bank, batch=batch)
+            kept[key] = make()
         return kept[key]
 
-    patch.setattr(loaded_model, "onnx_from_model", remembered)
+    def graph(module: ScoringModule, *, bank: Any, batch: int | None) -> bytes:
+        how = (batch, None if bank is None else bank.shape)
+        return once(module, how, lambda: onnx_from_model(module, bank=bank, batch=batch))  # type: ignore[no-any-return]
+
+    def remember(module: ScoringModule) -> bytes | None:
+        return once(module, (), lambda: remember_from_model(module))  # type: ignore[no-any-return]
+
+    patch.setattr(loaded_model, "onnx_from_model", graph)
+    patch.setattr(loaded_model, "remember_from_model", remember)

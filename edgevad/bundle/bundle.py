@@ -6,6 +6,8 @@ model.int8.onnx, model.fp16.onnx   the same in the manifest's precision, where t
 bank.npy        what the vehicle remembers, the graph's `bank` (E, m, d + 1) float32, where the model remembers
 selftest.npz    frames (n, h, w, 3) uint8 [, motion (n, h, w, M) float32] and the score (n, P) float32 they must give
 scores.npz      the training recording's frame scores: score (N, P) float32, timestamp_ns int64, segment int32 (N,)
+remember.onnx   frames -> coordinates (N, d) float32, what the bank keeps of a frame, where the model remembers
+replay.npz      frames it learned from, in stretches (edgevad/bundle/replay.py), where they were not left out
 guard.json, guard.png   report of the accuracy guard, where one ran
 signature.json  Ed25519 signature of the manifest, where it is signed
 
@@ -32,14 +34,25 @@ from edgevad.bundle.bank_file import bank_from_npy
 from edgevad.bundle.graph_check import check_graph
 from edgevad.bundle.manifest import Manifest, parse_manifest
 from edgevad.bundle.members import MANIFEST_NAME, SIGNATURE_NAME, FolderMembers, Members, check_names, check_sizes
+from edgevad.bundle.replay import REPLAY_ARRAYS, Replay
 from edgevad.bundle.trust import TrustStore
 from edgevad.errors import BundleError, ChecksumMismatchError, ManifestError
 
-__all__ = ["BANK_NAME", "SCORES_NAME", "SELFTEST_NAME", "Bundle", "TrainingScores"]
+__all__ = [
+    "BANK_NAME",
+    "REMEMBER_NAME",
+    "REPLAY_NAME",
+    "SCORES_NAME",
+    "SELFTEST_NAME",
+    "Bundle",
+    "TrainingScores",
+]
 
 BANK_NAME = "bank.npy"
 SELFTEST_NAME = "selftest.npz"
 SCORES_NAME = "scores.npz"
+REMEMBER_NAME = "remember.onnx"
+REPLAY_NAME = "replay.npz"
 
 _FIX = "Export or copy the bundle again"
 _A_BUNDLE = f"the folder or the {ARCHIVE_SUFFIX} file made by edgevad export"
@@ -144,6 +157,8 @@ class Bundle:
         self.selftest()
         self.training_scores()
         self.bank()
+        self.remember_graph()
+        self.replay()
 
     @property
     def digest(self) -> str:
@@ -239,6 +254,35 @@ class Bundle:
             expected = f"{shape}, as the manifest says"
             raise BundleError(f"the bank has the shape {bank.shape}", where=where, expected=expected, fix=_FIX)
         return bank
+
+    def remember_graph(self) -> bytes | None:
+        """The graph from frames to what the bank keeps of them, looked through as `graph` is; None where there is none.
+
+        Raises:
+            BundleError: it cannot be read, or is not one to give to an engine.
+        """
+        if REMEMBER_NAME not in self.manifest.files:
+            return None
+        data = self.read(REMEMBER_NAME)
+        check_graph(data, self.path / REMEMBER_NAME)
+        return data
+
+    def replay(self) -> Replay | None:
+        """Frames that the model learned from; None where the bundle brings none.
+
+        Raises:
+            BundleError: the file cannot be read, or its arrays do not fit the manifest.
+        """
+        if REPLAY_NAME not in self.manifest.files:
+            return None
+        spec = self.manifest.input
+        channels = 0 if spec.motion is None else spec.motion.channels
+        arrays = self._arrays(REPLAY_NAME, (*REPLAY_ARRAYS, "motion") if channels else REPLAY_ARRAYS)
+        try:
+            return Replay.from_arrays(arrays, (spec.height_px, spec.width_px), channels)
+        except ValueError as error:
+            where = self.path / REPLAY_NAME
+            raise BundleError(f"the replay cannot be used ({error})", where=where, fix=_FIX) from error
 
     def training_scores(self) -> TrainingScores:
         """The frame scores that the threshold was calibrated from.

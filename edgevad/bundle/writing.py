@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from edgevad._files import atomic_directory, atomic_file, output_errors
 from edgevad.bundle.archive import ARCHIVE_MAGIC, ARCHIVE_SUFFIX, write_archive
-from edgevad.bundle.bundle import BANK_NAME, SCORES_NAME, SELFTEST_NAME, Bundle
+from edgevad.bundle.bundle import BANK_NAME, REMEMBER_NAME, REPLAY_NAME, SCORES_NAME, SELFTEST_NAME, Bundle
 from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest, graph_name
 from edgevad.bundle.members import MANIFEST_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME, HeldMembers
+from edgevad.bundle.replay import Replay
 from edgevad.bundle.signing import Signature, read_private_key, sign_manifest
 from edgevad.bundle.trust import ANYBODY
 from edgevad.errors import BundleError, OutputError
@@ -51,6 +52,8 @@ def write_bundle(
     selftest_rtol: float,
     scores: Mapping[str, npt.NDArray[Any]],
     bank: npt.NDArray[np.float32] | None = None,
+    remember: bytes | None = None,
+    replay: Replay | None = None,
     guard: Mapping[str, Any] | None = None,
     extra: Mapping[str, bytes] | None = None,
 ) -> Bundle:
@@ -62,6 +65,8 @@ def write_bundle(
     Args:
         graphs: ONNX by precision; "fp32" and `precision` are needed.
         selftest, scores, bank: the arrays that `edgevad.bundle.bundle` describes.
+        remember: ONNX, from frames to what the bank keeps of them.
+        replay: frames that the model learned from.
         guard: summary of what the accuracy guard found.
         extra: further files by name, such as the guard's report.
 
@@ -81,6 +86,10 @@ def write_bundle(
         np.save(buffer, bank)
         files[BANK_NAME] = buffer.getvalue()
         input = input.with_bank(bank.shape)
+    if remember is not None:
+        files[REMEMBER_NAME] = remember
+    if replay is not None:
+        files[REPLAY_NAME] = _npz(replay.arrays())
     manifest = Manifest(
         name=name,
         target=target.name,

@@ -57,6 +57,9 @@ def export(
         Optional[str], typer.Option(help="On a CPU: onnxruntime or openvino.", show_default="the target's")
     ] = None,
     activate: Annotated[bool, typer.Option("--activate", help="Make it the bundle that edgevad run uses.")] = False,
+    no_replay: Annotated[
+        bool, typer.Option("--no-replay", help="Leave out frames of the training recordings, which refitting needs.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
     fps_hz: FpsHz = None,
     json_output: Json = False,
@@ -87,6 +90,7 @@ def export(
         limits=GuardLimits(max_rank_loss=max_rank_loss, max_flips=max_flips),
         labels=labels,
         backend=backend,
+        replay=not no_replay,
         kept=home_directory() / "calibration",
     )
     profile = load_target(target)

@@ -1,6 +1,7 @@
 """Which frames the vehicle remembers, and in which episodes. Numbers only; no label is read.
 
-The bank is an input of the scoring graph, not a weight: refreshing what is remembered replaces a file.
+The bank is an input of the scoring graph, not a weight: refreshing what is remembered replaces a file. No torch here:
+what a vehicle remembers is refreshed where there is none.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgevad.model.memory import EXCLUDED, NEIGHBOURS
-from edgevad.model.statistics import SEPARATE_S
+from edgevad.model.cache import SEPARATE_S
+from edgevad.spec import EXCLUDED, NEAREST_EPISODES
 
 __all__ = ["FORGET_ABOVE", "BankPlan", "recurrence_rank"]
 
@@ -60,9 +61,9 @@ class BankPlan:
         usable = np.ones(count, np.bool_) if keep is None else keep
         episodes = [np.flatnonzero((number == k) & usable) for k in np.unique(number)]
         longest = max((len(episode) for episode in episodes), default=0)
-        most = max(1, min(MAX_ENTRIES // max(len(episodes), NEIGHBOURS), longest))
-        # A graph looks up NEIGHBOURS episodes, so there are at least that many, empty ones if need be.
-        frames = np.full((max(len(episodes), NEIGHBOURS), most), -1, dtype=np.int64)
+        most = max(1, min(MAX_ENTRIES // max(len(episodes), NEAREST_EPISODES), longest))
+        # A graph looks up NEAREST_EPISODES episodes, so there are at least that many, empty ones if need be.
+        frames = np.full((max(len(episodes), NEAREST_EPISODES), most), -1, dtype=np.int64)
         for row, episode in zip(frames, episodes, strict=False):
             take = min(most, len(episode))
             if take:
@@ -88,7 +89,7 @@ class BankPlan:
 def recurrence_rank(squared: Floats) -> int:
     """How often a typical view recurs: the rank, from 0, of the episode that `view` should measure the distance to.
 
-    squared: (N, NEIGHBOURS) squared distances to the nearest episodes at other times, ascending.
+    squared: (N, NEAREST_EPISODES) squared distances to the nearest episodes at other times, ascending.
     """
     typical = np.median(np.sqrt(squared), axis=0)
     return max(int((typical <= RANK_RATIO * typical[0]).sum()) - 1, 0)

@@ -22,7 +22,10 @@ from edgevad.runtime.preprocess import Preprocessor
 from edgevad.sources.frame import Frame
 from edgevad.spec import InputSpec
 
-__all__ = ["CacheKey", "FrameCache", "remove_cache"]
+__all__ = ["SEPARATE_S", "CacheKey", "FrameCache", "remove_cache"]
+
+# What came back after this long came back: the most that a gap counts for, and the length of an episode.
+SEPARATE_S = 30.0
 
 _META = "cache.json"
 # Stands in every folder of ours from its first moment: a folder without it is somebody else's and is never emptied.
@@ -92,6 +95,17 @@ class FrameCache:
         """Seconds from each frame to the next of its segment: (N - 1,), 0 across a gap."""
         step = np.diff(self.timestamp_ns) / 1e9
         return np.where(np.diff(self.segment) == 0, np.maximum(step, 0.0), 0.0)
+
+    def elapsed_s(self) -> npt.NDArray[np.float64]:
+        """Seconds on one clock that runs on across segments and sources: (N,) float64, ascending.
+
+        A gap in time lasts as long as it did, at most SEPARATE_S; where the clock starts anew, with another recording,
+        that long, so that two recordings are never 'the same time'.
+        """
+        step = np.diff(self.timestamp_ns) / 1e9
+        changes = np.diff(self.segment) != 0
+        between = np.where(step > 0, np.minimum(step, SEPARATE_S), SEPARATE_S)
+        return np.concatenate([[0.0], np.cumsum(np.where(changes, between, self.step_s()))])
 
     @classmethod
     def build(

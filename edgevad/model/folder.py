@@ -5,6 +5,7 @@ weights.safetensors  the scoring module, representation statistics included
 calibration.json     window, the parts' statistics, threshold
 bank.npy             what the vehicle remembers (edgevad/model/bank.py), where the model has a memory
 scores.npz           frame scores of the training recording: score, timestamp_ns, segment
+replay.npz           frames of it in stretches (edgevad/bundle/replay.py), for what the model learns later
 sample.npz           a few frames of it as the graph takes them, for a bundle's self-test
 history.csv, .png    what happened, round by round
 checkpoint.safetensors, .edgevad-cache/   only while a run is unfinished
@@ -27,6 +28,7 @@ from edgevad._files import atomic_file, write_json
 from edgevad.bundle.bank_file import read_bank_file
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
+from edgevad.bundle.replay import Replay
 from edgevad.calibration.threshold import check_budget
 from edgevad.errors import EdgevadError, ModelError, OptionError
 from edgevad.model.config import ModelConfig
@@ -96,6 +98,7 @@ class ModelFolder:
         self.bank = self.path / "bank.npy"
         self.scores = self.path / "scores.npz"
         self.sample = self.path / "sample.npz"
+        self.replay = self.path / "replay.npz"
         self.history_csv = self.path / "history.csv"
         self.history_png = self.path / "history.png"
         self.checkpoint = self.path / "checkpoint.safetensors"
@@ -103,7 +106,7 @@ class ModelFolder:
 
     def files(self) -> tuple[Path, ...]:
         """Everything a run leaves besides config.json."""
-        arrays = (self.calibration, self.bank, self.scores, self.sample)
+        arrays = (self.calibration, self.bank, self.scores, self.sample, self.replay)
         return (self.weights, self.checkpoint, *arrays, self.history_csv, self.history_png)
 
     def write_recipe(self, recipe: Recipe, provenance: dict[str, Any]) -> None:
@@ -206,6 +209,21 @@ class ModelFolder:
             ModelError: the file is missing or broken.
         """
         return _read_arrays(self.sample)
+
+    def write_replay(self, replay: Replay) -> None:
+        _write_arrays(self.replay, replay.arrays())
+
+    def read_replay(self) -> Replay | None:
+        """Frames that the model learned from; None where there are none. Raises ModelError where they are broken."""
+        if not self.replay.exists():
+            return None
+        spec = self.read_recipe()[0].model.input
+        channels = 0 if spec.motion is None else spec.motion.channels
+        try:
+            return Replay.from_arrays(_read_arrays(self.replay), (spec.height_px, spec.width_px), channels)
+        except (KeyError, ValueError) as error:
+            fix = "Remove it, or train the model again"
+            raise ModelError(f"the replay cannot be used ({error})", where=self.replay, fix=fix) from error
 
 
 def _write_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:

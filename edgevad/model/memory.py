@@ -18,14 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevad.model.config import ModelConfig
-from edgevad.spec import NEAREST_EPISODES
+from edgevad.spec import EXCLUDED, NEAREST_EPISODES
 
 __all__ = ["EXCLUDED", "NEIGHBOURS", "RecurrenceMemory", "at_memory_size", "cell_means", "channel_mean"]
 
 # Nearest episodes that a frame is compared with.
 NEIGHBOURS = NEAREST_EPISODES
-# Squared distance of an entry that must not count: padding, and what lies too near in time. Far beyond any real one.
-EXCLUDED = 1e6
 
 
 class RecurrenceMemory(nn.Module):

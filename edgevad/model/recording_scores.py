@@ -13,7 +13,7 @@ from edgevad.model.bank import BankPlan, recurrence_rank
 from edgevad.model.cache import FrameCache
 from edgevad.model.memory import NEIGHBOURS, RecurrenceMemory
 from edgevad.model.scoring import ScoringModule
-from edgevad.model.statistics import batch_of, elapsed_s
+from edgevad.model.statistics import batch_of
 
 __all__ = ["RecordingScores", "score_recording"]
 
@@ -63,7 +63,7 @@ def score_recording(
     if cache.motion is not None:
         module.mean_motion.copy_(torch.from_numpy(_mean_motion(cache)))
     coordinates = _coordinates(module, module.memory, cache, device)
-    plan = BankPlan.of(elapsed_s(cache))
+    plan = BankPlan.of(cache.elapsed_s())
     bank = torch.from_numpy(plan.bank(coordinates)).to(device)
     _set_rank(module.memory, plan, coordinates, bank)
     parts = []

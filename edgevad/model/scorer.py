@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgevad.errors import BackendError
 from edgevad.model.checkpoint import load_weights
 from edgevad.model.folder import ModelFolder
 from edgevad.model.scoring import ScoringModule
@@ -41,6 +42,13 @@ class TorchBackend:
             inputs.append(self._bank)
         score, heatmap, latent = self._module(*inputs)
         return Scores(score.numpy(), heatmap.numpy(), latent.numpy())
+
+    def remember(self, bank: npt.NDArray[np.float32]) -> None:
+        """See `Backend.remember`."""
+        shape = None if self._bank is None else tuple(self._bank.shape)
+        if shape != bank.shape:
+            raise BackendError(f"the model was given a bank of shape {bank.shape}", expected=f"{shape or 'none'}")
+        self._bank = torch.from_numpy(np.array(bank, dtype=np.float32))
 
     def close(self) -> None:
         """Nothing to release."""

@@ -15,7 +15,7 @@ from edgevad.model.autoencoder import Representation
 from edgevad.model.cache import FrameCache
 from edgevad.model.memory import at_memory_size
 
-__all__ = ["RecordingStatistics", "batch_of", "elapsed_s", "recording_statistics", "recurrence_share"]
+__all__ = ["RecordingStatistics", "batch_of", "recording_statistics", "recurrence_share"]
 
 SAMPLE_FRAMES = 4000
 # The sample is held in float32, a few copies at a time: larger inputs get a smaller one.
@@ -23,8 +23,6 @@ SAMPLE_BYTES = 256e6
 CHUNK = 256
 # Frames nearer in time than this are the same moment, not a recurrence of it.
 ELSEWHEN_S = 15.0
-# What came back after this long came back: the most that a gap counts for, and the length of an episode.
-SEPARATE_S = 30.0
 NEIGHBOURS = 40
 
 
@@ -79,7 +77,7 @@ def recording_statistics(
     variance = max(float(flat.square().mean()), 1e-8)
     templates, u, s = _principal(flat, components, seed)
     template_share = min(float(s[: len(templates)].square().sum()) / (variance * flat.numel()), 1.0)
-    times_s = torch.from_numpy(elapsed_s(cache)[sample])
+    times_s = torch.from_numpy(cache.elapsed_s()[sample])
     neighbours = max(5, round(NEIGHBOURS * len(sample) / len(cache)))
     recurrence = recurrence_share(flat, u * s, times_s, neighbours)
     remembered = mean_frame, templates
@@ -124,15 +122,3 @@ def recurrence_share(flat: Tensor, coordinates: Tensor, times_s: Tensor, neighbo
         error += float((own - mean).square().sum())
         total += float(own.square().sum())
     return None if total == 0.0 else min(max(1.0 - error / total, 0.0), 1.0)
-
-
-def elapsed_s(cache: FrameCache) -> np.ndarray:
-    """Seconds on one clock that runs on across segments and sources: (N,) float64, ascending.
-
-    A gap in time lasts as long as it did, at most SEPARATE_S; where the clock starts anew, with another recording, that
-    long, so that two recordings are never 'the same time'.
-    """
-    step = np.diff(cache.timestamp_ns) / 1e9
-    changes = np.diff(cache.segment) != 0
-    between = np.where(step > 0, np.minimum(step, SEPARATE_S), SEPARATE_S)
-    return np.concatenate([[0.0], np.cumsum(np.where(changes, between, cache.step_s()))])

@@ -17,6 +17,7 @@ from edgevad._allocator import keep_freed_memory
 from edgevad._files import writable_directory
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
+from edgevad.bundle.replay import Replay
 from edgevad.calibration import calibrate
 from edgevad.calibration.threshold import part_margins, windowed_scores
 from edgevad.errors import EdgevadError, OptionError, TrainingError
@@ -36,6 +37,8 @@ Stage = Literal["reading", "preparing", "training", "scoring"]
 
 # Enough for a self-test to notice a broken engine, too few to matter in a bundle.
 SAMPLE_FRAMES = 16
+# Of a model that learns on: some minutes from all over the recordings, 25 MB at 64 px.
+REPLAY_FRAMES, REPLAY_BYTES = 2000, 64 << 20
 
 
 class Observer:
@@ -296,6 +299,11 @@ class Training:
         self.folder.write_scores(scores)
         self.folder.write_calibration(calibration)
         self.folder.write_sample(_sample(cache))
+        replay = Replay.of(
+            cache, anomaly, anomaly <= calibration.threshold, frames=REPLAY_FRAMES, max_bytes=REPLAY_BYTES
+        )
+        if replay is not None:
+            self.folder.write_replay(replay)
         trainer.history.plot(self.folder.history_png)
         provenance["decisions"] = decisions(trainer, calibration)
         self.folder.write_recipe(self.recipe, provenance)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgevad.model.bank import LEAST_EPISODES, MAX_ENTRIES, MAX_EPISODES, RANK_RATIO, BankPlan, recurrence_rank
+from edgevad.model.cache import SEPARATE_S
 from edgevad.model.memory import EXCLUDED, NEIGHBOURS
-from edgevad.model.statistics import SEPARATE_S
 
 
 def clock(count: int, fps_hz: float = 10.0) -> np.ndarray:

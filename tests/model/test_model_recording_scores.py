@@ -16,7 +16,6 @@ from edgevad.model.config import ModelConfig
 from edgevad.model.memory import EXCLUDED
 from edgevad.model.recording_scores import RecordingScores, score_recording
 from edgevad.model.scoring import ScoringModule
-from edgevad.model.statistics import elapsed_s
 from edgevad.model.trainer import TrainConfig, Trainer
 from edgevad.sources import Frame
 
@@ -84,7 +83,7 @@ def test_each_frame_is_scored_as_with_a_bank_of_other_times_alone(cache: FrameCa
     found = score_recording(module, cache)
     assert found.plan is not None
     assert found.coordinates is not None
-    assert found.plan.times_s.tolist() == elapsed_s(cache).tolist()
+    assert found.plan.times_s.tolist() == cache.elapsed_s().tolist()
     for k in (0, 105, 140, 299):  # in the first chunk, the odd ones, across chunks, the last
         images = torch.from_numpy(cache.images[k : k + 1].copy())
         expected = module(images, bank_without_the_time_of(found.plan, found.coordinates, k))[0][0]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from edgevad.model.autoencoder import Representation
-from edgevad.model.cache import FrameCache
+from edgevad.model.cache import SEPARATE_S, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.memory import RecurrenceMemory
-from edgevad.model.statistics import SEPARATE_S, elapsed_s, recording_statistics
+from edgevad.model.statistics import recording_statistics
 
 MODEL = ModelConfig(size_px=16, width=4, depth=2, latent=5, cell_px=4, motion="none")
 
@@ -25,22 +25,22 @@ def cache_of(seconds: list[float], segment: list[int]) -> FrameCache:
 
 def test_a_gap_lasts_as_long_as_it_did() -> None:
     cache = cache_of([0.0, 0.1, 1.3, 1.4, 11.4], [0, 0, 1, 1, 2])
-    assert np.round(elapsed_s(cache), 9).tolist() == [0.0, 0.1, 1.3, 1.4, 11.4]
+    assert np.round(cache.elapsed_s(), 9).tolist() == [0.0, 0.1, 1.3, 1.4, 11.4]
 
 
 def test_a_long_gap_counts_as_another_time_and_no_more() -> None:
     cache = cache_of([0.0, 0.1, 5000.0, 5000.1], [0, 0, 1, 1])
-    assert np.round(elapsed_s(cache), 9).tolist() == [0.0, 0.1, 0.1 + SEPARATE_S, 0.2 + SEPARATE_S]
+    assert np.round(cache.elapsed_s(), 9).tolist() == [0.0, 0.1, 0.1 + SEPARATE_S, 0.2 + SEPARATE_S]
 
 
 def test_a_clock_that_starts_anew_is_another_recording() -> None:
     cache = cache_of([0.0, 0.1, 0.0, 0.1], [0, 0, 1, 1])
-    assert np.round(elapsed_s(cache), 9).tolist() == [0.0, 0.1, 0.1 + SEPARATE_S, 0.2 + SEPARATE_S]
+    assert np.round(cache.elapsed_s(), 9).tolist() == [0.0, 0.1, 0.1 + SEPARATE_S, 0.2 + SEPARATE_S]
 
 
 def test_within_a_segment_time_never_runs_back() -> None:
     cache = cache_of([0.0, 0.2, 0.1, 0.3], [0, 0, 0, 0])
-    assert (np.diff(elapsed_s(cache)) >= 0).all()
+    assert (np.diff(cache.elapsed_s()) >= 0).all()
 
 
 @pytest.fixture

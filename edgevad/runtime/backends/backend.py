@@ -47,6 +47,14 @@ class Backend(Protocol):
         """
         ...
 
+    def remember(self, bank: npt.NDArray[np.float32]) -> None:
+        """Compare the next frames with this `bank` (E, m, d + 1) float32, of the shape of the one before; it is copied.
+
+        Raises:
+            BackendError: the graph takes no bank or one of another shape, or the engine failed.
+        """
+        ...
+
     def close(self) -> None:
         """Release the engine. May be called twice."""
         ...

@@ -11,9 +11,18 @@ import numpy.typing as npt
 
 from edgevad.errors import BackendError, OptionError
 from edgevad.runtime.backends.backend import Scores
-from edgevad.spec import InputSpec
+from edgevad.spec import BankShape, InputSpec
 
-__all__ = ["OUTPUTS", "Port", "check_graph", "checked_bank", "checked_scores", "checked_threads", "first_line"]
+__all__ = [
+    "OUTPUTS",
+    "Port",
+    "check_graph",
+    "checked_bank",
+    "checked_new_bank",
+    "checked_scores",
+    "checked_threads",
+    "first_line",
+]
 
 OUTPUTS = ("score", "heatmap", "latent")
 _RANKS = (2, 4, 2)
@@ -50,6 +59,20 @@ def checked_bank(bank: npt.NDArray[np.float32] | None, spec: InputSpec, where: P
         shape = None if bank is None else bank.shape
         raise BackendError(f"the graph was given a bank of shape {shape}", where=where, expected=str(spec.bank))
     return bank
+
+
+def checked_new_bank(bank: npt.NDArray[np.float32], shape: BankShape | None, where: Path) -> npt.NDArray[np.float32]:
+    """A copy of the bank that a graph, fed one of `shape` so far, is to be fed from now on.
+
+    Raises:
+        BackendError: the graph takes none, or one of another shape or type.
+    """
+    if shape is None or bank.shape != shape or bank.dtype != np.float32:
+        expected = "none: the model remembers nothing" if shape is None else f"float32 of shape {shape}"
+        raise BackendError(
+            f"the graph was given a bank of {bank.dtype} of shape {bank.shape}", where=where, expected=expected
+        )
+    return np.array(bank, order="C")
 
 
 def check_graph(

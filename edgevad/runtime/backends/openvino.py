@@ -20,6 +20,7 @@ from edgevad.runtime.backends.contract import (
     Port,
     check_graph,
     checked_bank,
+    checked_new_bank,
     checked_scores,
     checked_threads,
 )
@@ -63,6 +64,7 @@ class OpenVinoBackend:
     ) -> None:
         self.where = where
         bank = checked_bank(bank, spec, where)
+        self._bank_shape = spec.bank
         self._settings = _settings(checked_threads(threads))
         self._openvino = _import_openvino()
         self._fed = ("frames",) if spec.motion is None else ("frames", "motion")
@@ -79,8 +81,9 @@ class OpenVinoBackend:
         self.batch: int | None = first.get_length() if first.is_static else None
         self._bank: Any = None
         if bank is not None:
-            # OpenVINO takes no array that is read-only, as one from a file may be; and does not keep it alive.
-            self._memory = bank if bank.flags.writeable and bank.flags.c_contiguous else np.array(bank, order="C")
+            # OpenVINO takes no array that is read-only, as one from a file may be; and does not keep it alive. A copy:
+            # `remember` writes to it.
+            self._memory = np.array(bank, order="C")
             self._bank = self._openvino.Tensor(self._memory, shared_memory=True)
         self._requests: dict[int, Any] = {}
         self._request(self.batch or 1)  # what it refuses to compile it shall refuse now
@@ -105,6 +108,13 @@ class OpenVinoBackend:
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed while scoring ({_sentence(error)})", where=self.where) from error
         return scores[0] if len(scores) == 1 else _joined(scores)
+
+    def remember(self, bank: npt.NDArray[np.float32]) -> None:
+        """See `Backend.remember`."""
+        fresh = checked_new_bank(bank, self._bank_shape, self.where)
+        if self._model is None:
+            raise BackendError("the backend is closed", where=self.where)
+        self._memory[...] = fresh  # the requests read it where it lies
 
     def close(self) -> None:
         """Release the compiled graphs and their memory. May be called twice."""

@@ -16,6 +16,7 @@ from edgevad.runtime.backends.contract import (
     Port,
     check_graph,
     checked_bank,
+    checked_new_bank,
     checked_scores,
     checked_threads,
     first_line,
@@ -76,6 +77,7 @@ class OnnxRuntimeBackend:
         first = session.get_inputs()[0].shape[0]
         self.batch: int | None = first if isinstance(first, int) else None
         self._uses_motion = spec.motion is not None
+        self._bank_shape = spec.bank
 
     def score(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.float32] | None) -> Scores:
         """See `Backend.score`."""
@@ -93,6 +95,10 @@ class OnnxRuntimeBackend:
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed while scoring ({first_line(error)})", where=self.where) from error
         return checked_scores(scores, len(frames), self.where)
+
+    def remember(self, bank: npt.NDArray[np.float32]) -> None:
+        """See `Backend.remember`."""
+        self._bank = checked_new_bank(bank, self._bank_shape, self.where)
 
     def close(self) -> None:
         """Release the session and its memory. May be called twice."""

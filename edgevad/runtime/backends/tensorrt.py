@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgevad._extras import require
 from edgevad.errors import BackendError, EdgevadError, MissingExtraError
 from edgevad.runtime.backends.backend import Scores
-from edgevad.runtime.backends.contract import OUTPUTS, check_graph, checked_bank
+from edgevad.runtime.backends.contract import OUTPUTS, check_graph, checked_bank, checked_new_bank
 from edgevad.runtime.backends.device_memory import DeviceMemory, Graph, PinnedArray
 from edgevad.runtime.backends.owner_thread import OwnerThread, ThreadClosedError
 from edgevad.runtime.engines.loaded_engine import EngineTensor
@@ -39,7 +39,7 @@ class TensorRtBackend:
         engine: as TensorRT serialised it on this machine; whoever gives it has checked that it is what was written.
         spec: what the graph is fed.
         where: what to name in messages.
-        bank: what the vehicle remembers, (E, m, d + 1) float32, where `spec` says so; uploaded once.
+        bank: what the vehicle remembers, (E, m, d + 1) float32, where `spec` says so; uploaded here and by `remember`.
         cuda_graph: launch all of an inference in one call, where that works.
         memory: makes the device memory, in the thread that is to own it; None: pycuda's.
         released: called once, after everything is released.
@@ -84,6 +84,7 @@ class TensorRtBackend:
                 raise self._told(error, "could not be made ready") from error
             raise
         self.batch: int | None = self._session.batch
+        self._bank_shape = spec.bank
         self.uses_cuda_graph = self._session.graph is not None
         self.memory_bytes = self._session.memory_bytes
 
@@ -98,6 +99,18 @@ class TensorRtBackend:
             raise BackendError("the backend is closed", where=self.where) from error
         except Exception as error:
             raise self._told(error, "failed while scoring") from error
+
+    def remember(self, bank: npt.NDArray[np.float32]) -> None:
+        """See `Backend.remember`."""
+        session, fresh = self._session, checked_new_bank(bank, self._bank_shape, self.where)
+        if session is None:
+            raise BackendError("the backend is closed", where=self.where)
+        try:
+            self._thread.run(lambda: session.remember(fresh))
+        except ThreadClosedError as error:
+            raise BackendError("the backend is closed", where=self.where) from error
+        except Exception as error:
+            raise self._told(error, "failed while it was given another bank") from error
 
     def close(self) -> None:
         """Release engine, buffers and context, after what is being scored. May be called twice."""
@@ -180,6 +193,10 @@ class _Session:
             raise
         score, heatmap, latent = (self._buffers[name].host[:count].copy() for name in OUTPUTS)
         return Scores(score, heatmap, latent)
+
+    def remember(self, bank: npt.NDArray[np.float32]) -> None:
+        if "bank" in self._buffers:  # an engine may have left out an input that decides nothing
+            self._upload_bank(bank)
 
     def close(self) -> None:
         """In the order in which one stands on the other, whatever of it there is."""
