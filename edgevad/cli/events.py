@@ -13,7 +13,7 @@ from edgevad.cli._options import Json, bytes_of_gigabytes
 
 if TYPE_CHECKING:
     from edgevad.events.store import EventStore
-    from edgevad.events.stored import StoredEvent
+    from edgevad.events.stored import EventMark, StoredEvent
 
 __all__ = ["register"]
 
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     group.command("show")(show)
     group.command("export")(export)
     group.command("keep")(keep)
+    group.command("mark")(mark)
     group.command("prune")(prune)
     app.add_typer(group, name="events", no_args_is_help=True)
 
@@ -133,6 +134,39 @@ def keep(
         return
     names = ", ".join(map(str, numbers))
     print(f"Left to the quotas again: {names}" if release else f"Kept for good: {names}")
+
+
+def mark(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID... MARK",
+            help="Numbers, or RUN/ID; then confirmed (it was one), dismissed (a false alarm) or none.",
+            show_default=False,
+        ),
+    ],
+    store: Store = None,
+    json_output: Json = False,
+) -> None:
+    """Say of events whether they were any: nothing is learned from confirmed ones, dismissed ones count as normal."""
+    from edgevad.errors import OptionError
+    from edgevad.events.store import EventStore
+
+    marks: dict[str, EventMark] = {"confirmed": "confirmed", "dismissed": "dismissed", "none": ""}
+    *events, word = words
+    if word not in marks or not events:
+        raise OptionError(
+            f"{word!r} is no mark" if word not in marks else "no event is named",
+            expected="edgevad events mark ID... confirmed, dismissed or none",
+        )
+    with EventStore.open(store) as opened:
+        numbers = [opened.find(event).number for event in events]
+        opened.mark(numbers, marks[word])
+    if json_output:
+        print(json.dumps({"numbers": numbers, "mark": marks[word]}))
+        return
+    names = ", ".join(map(str, numbers))
+    print(f"Marked as {word}: {names}" if marks[word] else f"No mark any more: {names}")
 
 
 def prune(

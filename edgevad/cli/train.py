@@ -61,6 +61,9 @@ def train(
     sample_fps: Annotated[float, typer.Option(help="Frames a second to train on at most; 0 keeps all.")] = 10.0,
     fps_hz: FpsHz = None,
     include_deleted: IncludeDeleted = False,
+    include_never_train: Annotated[
+        bool, typer.Option("--include-never-train", help="Learn from drives that are marked never train, too.")
+    ] = False,
     window: Window = "mean",
     window_s: WindowLength = 1.0,
     alarms_per_hour: AlarmsPerHour = 1.0,
@@ -97,6 +100,8 @@ def train(
             )
         training = Training.resume(out, cache=cache)
     else:
+        if not include_never_train:
+            _refuse_never_train(sources or [])
         sizes = {"size_px": size_px, "width": width, "depth": depth, "latent": latent}
         model = preset_config(
             preset,
@@ -133,6 +138,19 @@ def train(
     _report(result, json_output, "" if cache is None else f" --cache {cache}")
     if not result.finished:
         raise typer.Exit(130)
+
+
+def _refuse_never_train(sources: list[str]) -> None:
+    from edgevad.errors import OptionError
+    from edgevad.refit.gathering import never_train_in
+
+    marked = never_train_in(sources)
+    if marked:
+        more = f" and {len(marked) - 1} more" if len(marked) > 1 else ""
+        raise OptionError(
+            f"{marked[0]}{more} is marked never to be trained on" if not more else f"{marked[0]}{more} are marked never to be trained on",
+            fix="Name the others only, take the mark away (edgevad drives mark --may-train), or --include-never-train",
+        )
 
 
 def _was_given(context: typer.Context, name: str) -> bool:

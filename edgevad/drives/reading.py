@@ -21,7 +21,7 @@ from edgevad.drives.messages import EVENTS_TOPIC, IMAGE, SCORE
 from edgevad.drives.rows import EventRow
 from edgevad.errors import StoreError
 
-__all__ = ["LegContents", "check_leg", "facts_of", "metadata_of", "rebuild"]
+__all__ = ["NEEDED_FOR", "LegContents", "check_leg", "event_row", "facts_of", "leg_errors", "metadata_of", "rebuild"]
 
 NEEDED_FOR = "Reading drives"
 
@@ -41,12 +41,12 @@ def facts_of(path: Path) -> LegContents:
     Raises:
         StoreError: it is no whole leg.
     """
-    with _leg_errors(path), path.open("rb") as stream:
+    with leg_errors(path), path.open("rb") as stream:
         reader, summary = _open(stream)
         statistics = summary.statistics
         counts, sources = _tally(summary.channels.values(), statistics.channel_message_counts)
         rows = [
-            _event_row(path.parent.name, json.loads(message.data))
+            event_row(path.parent.name, json.loads(message.data))
             for _, _, message in reader.iter_messages(topics=[EVENTS_TOPIC])
         ]
         if statistics.message_end_time > MOST:
@@ -79,7 +79,7 @@ def check_leg(path: Path, sha256: str = "") -> None:
         StoreError: it is not what was written.
     """
     stream_reader = require("mcap.stream_reader", extra="drives", needed_for=NEEDED_FOR)
-    with _leg_errors(path), path.open("rb") as stream:
+    with leg_errors(path), path.open("rb") as stream:
         _, summary = _open(stream)
         stream.seek(0)
         found: Counter[int] = Counter()
@@ -190,8 +190,8 @@ def _tally(channels: Any, counts: dict[int, int]) -> tuple[Counter[str], dict[st
     return kinds, sources
 
 
-def _event_row(drive: str, message: Any) -> EventRow | None:
-    """None where it is not what we write: a leg may come from anywhere, and its images are good all the same."""
+def event_row(drive: str, message: Any) -> EventRow | None:
+    """The event that an `edgevad.Event` tells; None where it is not what we write: a leg may come from anywhere, and its images are good all the same."""
     if not isinstance(message, dict):
         return None
     names = ("id", "logged_start_ns", "logged_end_ns", "peak_score", "source_id", "cause")
@@ -214,7 +214,8 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _leg_errors(path: Path) -> Iterator[None]:
+def leg_errors(path: Path) -> Iterator[None]:
+    """Turn whatever reading the leg at `path` raises into one clear `StoreError`."""
     try:
         yield
     except _unreadable() as error:

@@ -73,7 +73,10 @@ _FIRST = (
 )
 
 # One tuple of statements for each version of the schema, from 1 on. What is here stays as it is: files of it exist.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _FIRST,
+    ("ALTER TABLE events ADD COLUMN mark TEXT NOT NULL DEFAULT '' CHECK (mark IN ('', 'confirmed', 'dismissed'))",),
+)
 
 
 class DamagedStoreError(StoreError):

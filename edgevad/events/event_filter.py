@@ -17,7 +17,7 @@ class EventFilter:
 
     Attributes:
         since_ns, until_ns: `stored_ns` from, and before; Unix time.
-        camera, kind, run_id: exactly these.
+        camera, kind, run_id, mark: exactly these.
         numbers: any of these.
         lasting: only those that are not over.
         with_media: only those that have a clip or pictures.
@@ -29,6 +29,7 @@ class EventFilter:
     camera: str | None = None
     kind: str | None = None
     run_id: str | None = None
+    mark: str | None = None
     numbers: tuple[int, ...] | None = None
     lasting: bool = False
     with_media: bool = False
@@ -42,6 +43,7 @@ class EventFilter:
             "events.camera = ?": self.camera,
             "events.kind = ?": self.kind,
             "events.run_id = ?": self.run_id,
+            "events.mark = ?": self.mark,
         }
         given = {text: value for text, value in named.items() if value is not None}
         conditions, values = list(given), list(given.values())

@@ -35,7 +35,7 @@ from edgevad.events.database import (
 from edgevad.events.event_filter import EventFilter
 from edgevad.events.media import MEDIA_NAME, is_media, media_of_runs
 from edgevad.events.run_info import RunInfo
-from edgevad.events.stored import StoredEvent
+from edgevad.events.stored import EventMark, StoredEvent
 
 __all__ = ["EventFilter", "EventStore", "default_store_directory"]
 
@@ -43,7 +43,7 @@ LOCK_NAME = "writer.lock"
 
 _COLUMNS = tuple(field.name for field in fields(StoredEvent) if field.name not in ("run", "number"))
 # What only people, or the first writing, decide.
-_FIXED = frozenset({"id", "stored_ns", "kept"})
+_FIXED = frozenset({"id", "stored_ns", "kept", "mark"})
 _RUN_COLUMNS = tuple(field.name for field in fields(RunInfo))
 _INSERT_RUN = f"INSERT OR IGNORE INTO runs ({', '.join(_RUN_COLUMNS)}) VALUES ({', '.join('?' * len(_RUN_COLUMNS))})"
 # Not in one statement: an INSERT that comes to be an UPDATE uses up a number all the same.
@@ -150,7 +150,7 @@ class EventStore:
     def write(self, rows: Iterable[StoredEvent]) -> None:
         """Store rows, or bring those of the same run and id up to date; all or none. On the disk when it returns.
 
-        `kept` and `stored_ns` of a row that is there stay.
+        `kept`, `mark` and `stored_ns` of a row that is there stay.
 
         Raises:
             OutputError: the disk is full or refuses.
@@ -210,10 +210,23 @@ class EventStore:
         Raises:
             StoreError: one of them is not there; nothing is changed then.
         """
+        self._set("kept", kept, numbers)
+
+    def mark(self, numbers: Sequence[int], mark: EventMark) -> None:
+        """Note what people say about these events: "confirmed", "dismissed" (a false alarm), or "" for neither.
+
+        Training follows it: nothing is learned from what was confirmed, and what was dismissed counts as normal.
+
+        Raises:
+            StoreError: one of them is not there; nothing is changed then.
+        """
+        self._set("mark", mark, numbers)
+
+    def _set(self, column: str, value: object, numbers: Sequence[int]) -> None:
         with transaction(self._connection, self.path):
             for number in numbers:
-                query = "UPDATE events SET kept = ? WHERE number = ?"
-                if not self._connection.execute(query, (kept, number)).rowcount:
+                query = f"UPDATE events SET {column} = ? WHERE number = ?"
+                if not self._connection.execute(query, (value, number)).rowcount:
                     raise StoreError(f"there is no event {number}", where=self.directory, fix="See edgevad events list")
 
     def forget_media(self, numbers: Iterable[int]) -> None:

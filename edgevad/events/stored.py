@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgevad.events.event import Event
 from edgevad.events.incident import Incident
 from edgevad.events.run_info import RunInfo
 
-__all__ = ["ANOMALY", "StoredEvent"]
+__all__ = ["ANOMALY", "EventMark", "StoredEvent"]
 
 #: `StoredEvent.kind` of what was seen; other kinds are those of incidents.
 ANOMALY = "anomaly"
+
+#: What people said about an event: nothing yet, it was one, it was none.
+EventMark = Literal["", "confirmed", "dismissed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class StoredEvent:
         stored_ns: Unix time at which it was first written down.
         interrupted: the program ended before it did.
         kept: somebody asked never to delete it.
+        mark: what people said about it, see `EventStore.mark`.
         number: short name within this store; 0 before it is stored.
     """
 
@@ -59,6 +63,7 @@ class StoredEvent:
     heatmap: str | None = None
     interrupted: bool = False
     kept: bool = False
+    mark: EventMark = ""
     number: int = 0
 
     @classmethod

@@ -103,7 +103,8 @@ def _article(row: StoredEvent, value: dict[str, Any]) -> str:
     links = {"clip": clip, "frame of the peak": thumbnail, "heatmap": heatmap}
     files = ", ".join(f'<a href="{link}">{name}</a>' for name, link in links.items() if link is not None)
     camera = f"{row.camera}, " if row.camera else ""
-    return f"""<article><h2>{row.number}: {escape(row.kind)}, {escape(row.cause)}</h2>
+    mark = f", {row.mark}" if row.mark else ""
+    return f"""<article><h2>{row.number}: {escape(row.kind)}, {escape(row.cause)}{mark}</h2>
 {seen}
 <p>{escape(camera + when(row, row.start_ns))}, {lasted(row)}{peak}</p>
 <p>{escape(row.detail)}{files}</p></article>

@@ -103,6 +103,7 @@ def _facts(row: StoredEvent, directory: Path) -> list[tuple[str, str]]:
     pictures = {"thumbnail": row.thumbnail, "heatmap": row.heatmap}
     facts += [(name, str(directory / path)) for name, path in pictures.items() if path is not None]
     facts += [
+        ("marked", row.mark),
         ("kept", "yes: it is never deleted" if row.kept else "until the quotas say otherwise"),
         ("run", f"{row.run.run_id}/{row.id} on {row.run.device}, {row.run.engine}"),
         ("bundle", f"{row.run.bundle_name} {row.run.bundle_digest[:12]}".strip()),
@@ -112,7 +113,7 @@ def _facts(row: StoredEvent, directory: Path) -> list[tuple[str, str]]:
 
 def _marks(row: StoredEvent) -> str:
     marks = {"clip": row.clip, "picture": row.thumbnail and not row.clip, "kept": row.kept, "cut off": row.interrupted}
-    return ", ".join(name for name, there in marks.items() if there)
+    return ", ".join([*([row.mark] if row.mark else []), *(name for name, there in marks.items() if there)])
 
 
 def _clock(timestamp_ns: int) -> str:

@@ -10,7 +10,7 @@ import errno
 import heapq
 import json
 import struct
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from edgevad.sources.frame import Frame
 from edgevad.sources.opencv import BadImageError, decode_image
 from edgevad.sources.source import SegmentCounter, Source, printable
 
-__all__ = ["McapSource", "open_mcap"]
+__all__ = ["LoggedFrame", "McapSource", "open_mcap"]
 
 NEEDED_FOR = "Reading MCAP files"
 
@@ -61,6 +61,14 @@ class _Entry(NamedTuple):
     def order(self) -> tuple[int, int]:
         # The clock may have been set back between two stretches.
         return (self.details["stretch"] if self.details is not None else 0, self.log_ns)
+
+
+class LoggedFrame(NamedTuple):
+    """A frame with the time at which it was logged, and what edgevad logged about it (`edgevad.Frame`), if it did."""
+
+    frame: Frame
+    log_ns: int
+    details: dict[str, Any] | None
 
 
 def open_mcap(paths: Sequence[Path], *, name: str, camera: str | None = None, gap_s: float = 1.0) -> Source:
@@ -112,17 +120,26 @@ class McapSource(Source):
     def _files(self) -> Iterable[Path]:
         return (file.path for file in self._with_camera)
 
-    def _frames(self) -> Generator[Frame, None, None]:
+    def logged_frames(
+        self, wanted: Callable[[int, dict[str, Any] | None], bool] = lambda log_ns, details: True
+    ) -> Generator[LoggedFrame, None, None]:
+        """One pass over the frames that `wanted`, asked by log time and details, takes; the others are not decoded.
+
+        Raises:
+            SourceUnreadableError: a file is damaged.
+        """
         segments = SegmentCounter(self._gap_s, follow=True)
         stretches: dict[Any, int] = {}
         with closing(self._entries()) as entries:
             for index, entry in enumerate(entries):
                 self.positions = index + 1
-                try:
-                    image = decode_image(_image_bytes(entry))
-                except BadImageError as error:
-                    self._skip_reasons[str(error)] += 1
-                    continue
+                is_wanted = wanted(entry.log_ns, entry.details)
+                if is_wanted:
+                    try:
+                        image = decode_image(_image_bytes(entry))
+                    except BadImageError as error:
+                        self._skip_reasons[str(error)] += 1
+                        continue
                 if entry.details is None:
                     timestamp_ns, segment = entry.log_ns, segments.segment_at(entry.log_ns)
                 else:
@@ -132,7 +149,14 @@ class McapSource(Source):
                     if stretch not in stretches:
                         stretches = {stretch: max(stretches.values(), default=-1) + 1}
                     segment = stretches[stretch]
-                yield Frame(image, index, timestamp_ns, self._source_id, segment)
+                if is_wanted:
+                    frame = Frame(image, index, timestamp_ns, self._source_id, segment)
+                    yield LoggedFrame(frame, entry.log_ns, entry.details)
+
+    def _frames(self) -> Generator[Frame, None, None]:
+        with closing(self.logged_frames()) as logged:
+            for one in logged:
+                yield one.frame
 
     def _entries(self) -> Generator[_Entry, None, None]:
         """By stretch and log time over all files: a leg may begin with frames from before an event, older than its

@@ -205,3 +205,25 @@ def test_bad_input_is_one_line(
     assert err.startswith("edgevad: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_marks_are_set_shown_and_taken_away(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_json(capsys, "mark", 1, "0123456789ab/2", "confirmed") == {"numbers": [1, 3], "mark": "confirmed"}
+    code, out, _ = run(capsys, "mark", 3, "dismissed")
+    assert (code, out) == (0, "Marked as dismissed: 3\n")
+    assert [line.split()[-1] for line in run(capsys, "list")[1].splitlines()[1:4]].count("clip") == 2
+    assert "confirmed, clip" in run(capsys, "list")[1]
+    assert "marked     dismissed" in run(capsys, "show", 3)[1]
+    assert run(capsys, "mark", 1, 3, "none")[1] == "No mark any more: 1, 3\n"
+    assert "confirmed" not in run(capsys, "list")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [((1, "true"), "'true' is no mark"), (("confirmed",), "no event is named"), ((9, "none"), "no event 9")]
+)
+def test_marks_that_are_none_are_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], message: str
+) -> None:
+    code, out, err = run(capsys, "mark", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err

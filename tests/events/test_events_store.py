@@ -13,6 +13,7 @@ from scenes import START_NS, run_info
 from edgevad.errors import OptionError, StoreError
 from edgevad.events import database
 from edgevad.events.retention import MediaRetention, Pruned, media_bytes, prune
+from edgevad.events import store as store_module
 from edgevad.events.store import EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
 from edgevad.report.events_export import export_events
@@ -123,7 +124,7 @@ def test_an_older_file_is_brought_up_once_and_keeps_its_rows(
             assert len(opened.events()) == 3
             notes = opened._connection.execute("SELECT note FROM events").fetchall()
             assert [tuple(note) for note in notes] == [("from version 1",)] * 3
-            assert opened._connection.execute("PRAGMA user_version").fetchone()[0] == 2
+            assert opened._connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS)
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
@@ -204,6 +205,35 @@ def test_keeping_is_all_or_nothing(store: EventStore) -> None:
         assert store.event(1).kept
         store.keep([1], kept=False)
         assert not store.event(1).kept
+
+
+def test_marks_stay_when_a_row_is_written_again(store: EventStore) -> None:
+    with store:
+        with pytest.raises(StoreError, match="there is no event 9"):
+            store.mark([1, 9], "confirmed")
+        assert store.event(1).mark == ""
+        store.mark([1, 3], "confirmed")
+        store.mark([3], "dismissed")
+        store.write([row(1, camera="front", peak_score=9.0)])
+        assert [(one.mark, one.peak_score) for one in store.events()] == [("confirmed", 9.0), ("", None), ("dismissed", None)]
+        assert [one.number for one in store.events(EventFilter(mark="confirmed"))] == [1]
+        store.mark([1], "")
+        assert store.events(EventFilter(mark="confirmed")) == []
+
+
+def test_a_store_from_before_marks_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr("edgevad.events.store._INSERT", store_module._INSERT.replace(", mark", "").replace("?, ?)", "?)"))
+        without = tuple(name for name in store_module._COLUMNS if name != "mark")
+        patch.setattr("edgevad.events.store._COLUMNS", without)
+        with EventStore.open(tmp_path, create=True) as old:
+            old.write([row(1)])
+    monkeypatch.undo()
+    with EventStore.open(tmp_path) as opened:
+        assert opened.event(1).mark == ""
+        opened.mark([1], "dismissed")
+        assert opened.event(1).mark == "dismissed"
 
 
 def with_media(directory: Path, name: str, size: int = 1000) -> str:
