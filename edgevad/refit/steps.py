@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevad._extras import require
 from edgevad.bundle import ANYBODY, Bundle, active_bundle, home_directory, pack_bundle, sign_bundle
 from edgevad.bundle.trust import TrustStore
 from edgevad.bundle.writing import require_place
-from edgevad.errors import BundleError, OptionError, RefitError
+from edgevad.errors import BundleError, MissingExtraError, OptionError, RefitError
 from edgevad.refit.cycle_options import CycleOptions
 from edgevad.refit.known_models import find_model, forget_models, keep_model, weights_of_model
 from edgevad.refit.observer import RefitObserver
@@ -156,6 +157,8 @@ def identity(options: CycleOptions, champion: Bundle | None) -> str:
 def decide_depth(context: Context) -> dict[str, Any]:
     """How deep to go: as asked for, or as drift calls for."""
     champion, options = context.champion, context.options
+    if options.depth in ("adapt", "refit"):
+        require_for_learning(context, options.depth)  # before hours of choosing
     who = {"champion": champion.digest, "champion_name": champion.manifest.name, "champion_path": str(champion.path)}
     if options.depth != "auto":
         return {"depth": options.depth, "sentence": "as asked for", **who}
@@ -170,11 +173,30 @@ def decide_depth(context: Context) -> dict[str, Any]:
         return {"depth": "none", "sentence": f"clean the lens: {sentence}", "drift": report.advice.to_json(), **who}
     if depth in ("adapt", "refit"):
         try:
-            context.model()
-        except RefitError as error:
-            sentence = f"{sentence}; drift calls for {depth}, and there is no model to train on from ({error.what})"
+            require_for_learning(context, depth)
+        except (RefitError, MissingExtraError) as error:
+            sentence = f"{sentence}; drift calls for {depth}, which cannot be done here ({error.what})"
             depth = "recalibrate"
     return {"depth": depth, "sentence": sentence, "drift": report.advice.to_json(), **who}
+
+
+def require_for_learning(context: Context, depth: str) -> None:
+    """What `adapt` and `refit` cannot do without.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        RefitError: there is no model to train on from, or it kept nothing of what it learned before.
+        OptionError: the model that is named is another bundle's.
+    """
+    for package in ("torch", "safetensors", "onnxscript"):
+        require(package, extra="train", needed_for=f"edgevad {depth}")
+    parent = context.model()
+    if context.replay() is None:
+        raise RefitError(
+            "nothing was kept of what the model learned before, so it would forget that",
+            where=parent,
+            fix="Train the model again with this version of edgevad, or use edgevad recalibrate",
+        )
 
 
 def drive_folders(options: CycleOptions) -> tuple[str, ...]:
@@ -233,19 +255,9 @@ def learn(context: Context) -> dict[str, Any]:
 
         recalibrate(context.champion, selection, run.challenger, observer=observer)
         return {}
-    from edgevad._extras import require
-
-    for package in ("torch", "safetensors"):
-        require(package, extra="train", needed_for=f"edgevad {run.depth}")
     from edgevad.refit.finetune import FineTuneOptions, adapt, refit
 
     parent, replay = context.model(), context.replay()
-    if replay is None:
-        raise RefitError(
-            "nothing was kept of what the model learned before, so it would forget that",
-            where=parent,
-            fix="Train the model again with this version of edgevad, or use edgevad recalibrate",
-        )
     work = adapt if run.depth == "adapt" else refit
     left_s = context.pace.left_s
     minutes = None if left_s is None else max(left_s - _AFTER_LEARNING * left_s, 1.0) / 60
@@ -274,8 +286,6 @@ def export(context: Context) -> dict[str, Any]:
 
 def _bundle_of(model: Path, context: Context, out: Path, *, precision: str) -> Bundle:
     """Export a model folder for the champion's target."""
-    from edgevad._extras import require
-
     for package in ("torch", "onnxscript", "safetensors", "matplotlib", "sklearn"):
         require(package, extra="train", needed_for="edgevad refit")
     from edgevad.export import bundle_for_target
