@@ -52,7 +52,7 @@ BudgetMinutes = Annotated[
     Optional[float], typer.Option("--budget-minutes", help="Of work, pauses left out.", show_default="no limit")
 ]
 BudgetFrames = Annotated[
-    Optional[int], typer.Option("--budget-frames", help="Frames to choose at most.", show_default="4000")
+    Optional[int], typer.Option("--budget-frames", help="Frames to choose at most.", show_default="2500")
 ]
 SinceDays = Annotated[
     Optional[float], typer.Option("--since-days", help="Only drives of so many days.", show_default="all")
@@ -63,7 +63,9 @@ Cameras = Annotated[
 ]
 Blur = Annotated[
     Optional[str],
-    typer.Option("--blur-faces", help="What blurs them (entry points of the group edgevad.blur).", show_default="none"),
+    typer.Option(
+        "--blur-faces", help="A face detector's model (.onnx, .xml), or the name of a plug-in.", show_default="none"
+    ),
 ]
 WhileIdle = Annotated[
     Optional[bool],

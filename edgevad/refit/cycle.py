@@ -1,8 +1,8 @@
 """One run that brings a model up to date: choose, ask whether it may be trusted, learn, export, prove, make active.
 
 Each step leaves what it made in the run's folder (edgevad/refit/run_folder.py) before it counts as done. A run that was
-killed, or whose minutes were spent, goes on when the same is asked for again; one whose champion is no longer the one in
-use is dropped. Nothing that is in use is touched before the last step, and that is a swap of one link.
+killed, or whose minutes were spent, goes on when the same is asked for again; one whose champion is no longer in use is
+dropped. Nothing that is in use is touched before the last step, and that is a swap of one link.
 """
 
 from __future__ import annotations
@@ -209,4 +209,3 @@ class _Cycle:
 def _peak_mb() -> int:
     """The largest memory of this process so far, in megabytes (ru_maxrss is in KiB on Linux)."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
-

@@ -53,7 +53,7 @@ class CycleOptions:
     sign_key_file: Path | None = None
     events: Path | None = None
     budget_minutes: float | None = None
-    budget_frames: int = 4000
+    budget_frames: int = 2500
     since_days: float | None = None
     cameras: tuple[str, ...] = ()
     blur: str | None = None

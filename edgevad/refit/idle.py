@@ -2,7 +2,7 @@
 
 $EDGEVAD_HOME/refit/.driving   touched by the running service every 15 s in which cameras gave frames
 
-A mark's age is not believed where the clock was set: a mark that is touched while one looks is fresh, whatever its date.
+A mark's age is not believed where the clock was set: one that is touched while one looks is fresh, whatever its date.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def cpu_ticks() -> tuple[int, int] | None:
     Niced work, as refitting is, stands in a column of its own in /proc/stat (proc_stat(5)): so it does not see itself.
     """
     try:
-        with open("/proc/stat", encoding="ascii") as stream:
+        with Path("/proc/stat").open(encoding="ascii") as stream:
             values = [int(word) for word in stream.readline().split()[1:9]]
     except (OSError, ValueError):
         return None

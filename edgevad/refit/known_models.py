@@ -1,9 +1,9 @@
 """Model folders of bundles: `adapt` and `refit` train on from weights, which no bundle holds.
 
-$EDGEVAD_HOME/refit/models/<sha256 of the weights>/   what was re-fitted on this device, as long as a slot holds its bundle
+$EDGEVAD_HOME/refit/models/<sha256 of the weights>/   what was re-fitted here, as long as a slot holds its bundle
 
-A bundle's provenance names its model's weights by their SHA-256 (`model`: `path`, `weights_sha256`), so the folder it was
-exported from can be told from any other, wherever it lies.
+A bundle's provenance names its model's weights by their SHA-256 (`model_sha256`, and where they lay, `model_path`), so
+the folder it was exported from can be told from any other, wherever it lies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from edgevad._files import atomic_directory, output_errors, sha256_of
 from edgevad.bundle import Bundle
@@ -41,7 +40,7 @@ def weights_of_model(model: Path) -> str:
 
 def weights_of_bundle(bundle: Bundle) -> str | None:
     """SHA-256 of the weights that a bundle was exported from; None where its provenance does not say."""
-    named = _model_of(bundle).get("weights_sha256")
+    named = bundle.manifest.provenance.get("model_sha256")
     return named if isinstance(named, str) and len(named) == _DIGITS else None
 
 
@@ -66,7 +65,7 @@ def find_model(bundle: Bundle, home: RefitHome, named: Path | None) -> Path:
                 fix="Name the bundle as well (--bundle), or the right folder",
             )
         return named
-    path = _model_of(bundle).get("path")
+    path = bundle.manifest.provenance.get("model_path")
     if isinstance(path, str) and wanted is not None:
         with suppress(RefitError):
             if weights_of_model(Path(path)) == wanted:
@@ -103,11 +102,6 @@ def forget_models(home: RefitHome, bundles: list[Bundle]) -> None:
         for path in list(folder.iterdir()) if folder.is_dir() else []:
             if path.name not in wanted:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _model_of(bundle: Bundle) -> dict[str, Any]:
-    model = bundle.manifest.provenance.get("model")
-    return model if isinstance(model, dict) else {}
 
 
 def _link(source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ work/<id>/
 ├── challenger/    the bundle that came of it
 └── verdict.json   what the gate says
 
-A step is done when run.json says so. Everything it leaves is put in place whole; one that was cut off is done again, and
+A step is done when run.json says so. Everything it leaves is put in place whole; one that was cut off is done again and
 comes to the same, so nothing has to be known of how far it had come.
 """
 

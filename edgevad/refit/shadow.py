@@ -89,8 +89,8 @@ class ShadowReport:
         if self.failure is not None:
             return f"the challenger failed on live frames: {self.failure}"
         return (
-            f"on {self.frames} live frames ({self.seconds / 60:.1f} min) the challenger raised {self.challenger_events} "
-            f"alarms, the champion {self.champion_events}; at most {self.limit} are let pass"
+            f"on {self.frames} live frames ({self.seconds / 60:.1f} min) the challenger raised "
+            f"{self.challenger_events} alarms, the champion {self.champion_events}; at most {self.limit} are let pass"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -147,9 +147,7 @@ class _Comparison:
         if camera is None:
             calibration = self.scorer.calibration
             hysteresis = Hysteresis(calibration.threshold)
-            state = StreamState(
-                calibration, hysteresis, ids=count(1), lens=None, is_live=False, where=self.scorer.path
-            )
+            state = StreamState(calibration, hysteresis, ids=count(1), lens=None, is_live=False, where=self.scorer.path)
             camera = self.cameras[name] = _Camera(state)
         report = self.report
         at, camera.at = camera.at, (frame.segment, frame.timestamp_ns)
@@ -213,9 +211,7 @@ def run_shadow(
         OutputError: the socket, or `kept`, cannot be made.
     """
     observer = RefitObserver() if observer is None else observer
-    report = replace(
-        ShadowReport.load(kept, frames), budget_per_hour=challenger.manifest.calibration.alarms_per_hour
-    )
+    report = replace(ShadowReport.load(kept, frames), budget_per_hour=challenger.manifest.calibration.alarms_per_hour)
     if report.is_over:
         return report
     observer.stage("beside the champion on live frames", frames)
@@ -268,7 +264,9 @@ def _heard(
             digest = header.get("digest")
             if digest is not None and digest != champion:
                 fix = "Restart the service, or take its [run] bundle out, so that it runs the active one"
-                raise RefitError("the running service uses another bundle than the champion", expected=champion, fix=fix)
+                raise RefitError(
+                    "the running service uses another bundle than the champion", expected=champion, fix=fix
+                )
             yield header, item
 
 

@@ -1,4 +1,4 @@
-"""The steps of a run (edgevad/refit/cycle.py): each does one thing, leaves it in the run's folder, and says what it was.
+"""The steps of a run (edgevad/refit/cycle.py): each does one thing, leaves it in the run's folder, and says what.
 
 What a step gives is plain JSON: it is written down as done with it, and goes into the history. Where a step has to give
 a verdict it has `passed` and `sentence`.
@@ -293,15 +293,15 @@ def _bundle_of(model: Path, context: Context, out: Path, *, precision: str) -> B
     from edgevad.targets import load_target
 
     class Passing(ExportObserver):
-        stage, advance = context.observer.stage, context.observer.advance  # type: ignore[assignment]
+        stage, advance = context.observer.stage, context.observer.advance
 
     if context.named is None:
         target, backend = load_target(context.options.target), None
     else:
         manifest = context.named.manifest
         target, backend = manifest.device(), manifest.backend if manifest.backend != "tensorrt" else None
-    drives = () if precision == "fp32" else tuple(drive.path for drive in context.selection.drives)
-    options = ExportOptions(precision=precision, drives=drives, backend=backend, replay=True)
+    frames = None if precision == "fp32" else context.selection.cache
+    options = ExportOptions(precision=precision, frames=frames, backend=backend, replay=True)
     return bundle_for_target(model, target, out, options=options, overwrite=True, observer=Passing())
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -44,11 +44,11 @@ class ShadowFeed:
 
     Args:
         folder: of the socket; need not be there.
-        digest: of the bundle that runs here.
+        digest: gives that of the bundle that runs here, which may change.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        self.digest = digest
+    def __init__(self, folder: Path, digest: Callable[[], str]) -> None:
+        self._digest = digest
         self._path = folder / SHADOW_SOCKET
         self._queue: SimpleQueue[tuple[dict[str, Any], npt.NDArray[np.uint8], Any] | None] = SimpleQueue()
         self._is_heard = False
@@ -108,10 +108,10 @@ class ShadowFeed:
             link.settimeout(_SEND_S)
             link.connect(address)
             self._dropped = 0
-            _send(link, {"digest": self.digest}, None, None)
-            told = self.digest
+            told = self._digest()
+            _send(link, {"digest": told}, None, None)
             self._is_heard = True
-            while not self._ending.is_set() and self.digest == told:
+            while not self._ending.is_set() and self._digest() == told:
                 try:
                     item = self._queue.get(timeout=_LOOK_S)
                 except Empty:

@@ -25,11 +25,11 @@ class RefitConfig(Section):
         None,
         example="model",
     )
-    cameras: tuple[str, ...] = option(
-        "Only these; empty: all.", (), pattern=NAME, words=NAME_WORDS
-    )
+    cameras: tuple[str, ...] = option("Only these; empty: all.", (), pattern=NAME, words=NAME_WORDS)
     since_days: float | None = option("Only drives of so many days.", None, above=0, high=3653, example=30.0)
-    budget_frames: int = option("So many frames are chosen at most.", 4000, low=100, high=200_000)
+    budget_frames: int = option(
+        "So many frames are chosen at most, a fifth of them for the gate.", 2500, low=100, high=200_000
+    )
     budget_minutes: float = option(
         "Of work in one run, pauses left out; 0: no limit.", 60.0, low=0, high=100_000, zero_is_none=True
     )
@@ -47,8 +47,8 @@ class RefitConfig(Section):
         high=10_000_000,
     )
     blur: str | None = option(
-        "What makes people unrecognisable before a frame is kept: a plug-in of the group edgevad.blur, or the path of a "
-        "face detector's model.",
+        "What makes people unrecognisable before a frame is kept: a plug-in of the group edgevad.blur, or the path of "
+        "a face detector's model.",
         None,
         example="/etc/edgevad/face_detection_yunet.onnx",
     )

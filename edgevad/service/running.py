@@ -124,7 +124,8 @@ class ServiceRun:
             self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
             self._meter.machine = self._machine
             refit = RefitHome.of_device()
-            self._shadow, self._driving = ShadowFeed(refit.path, bundle.digest), DrivingMark(refit.path)
+            self._shadow = ShadowFeed(refit.path, lambda: self.pipeline.scorer.digest)
+            self._driving = DrivingMark(refit.path)
             self.pipeline.on_scored = self._on_scored
             stack.pop_all()
         self._stack = ExitStack()

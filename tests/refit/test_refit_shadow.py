@@ -71,7 +71,7 @@ class Trying(threading.Thread):
 
 def _drive(bundle: Bundle, home: RefitHome, frames: int) -> int:
     """Run the champion over a drive, and give what it does to whoever listens; how many verdicts there were."""
-    feed = ShadowFeed(home.path, bundle.digest)
+    feed = ShadowFeed(home.path, lambda: bundle.digest)
     feed.start()
     seen = 0
     with Scorer.from_bundle(bundle) as scorer, Pipeline(scorer, Slow(frames), hysteresis=Hysteresis(4.0)) as pipeline:
@@ -117,9 +117,7 @@ def test_a_challenger_that_fails_is_told_and_the_run_goes_on(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(
-        shadow_module.Scorer, "from_bundle", lambda *a, **k: replace(opened(*a, **k), backend=Broken())
-    )
+    monkeypatch.setattr(shadow_module.Scorer, "from_bundle", lambda *a, **k: replace(opened(*a, **k), backend=Broken()))
     trying = Trying(bundle, home, frames=60)
     trying.start()
     time.sleep(0.3)  # it has its scorer; the champion gets a sound one
@@ -147,10 +145,11 @@ def test_another_champion_is_not_compared_with(tiny_bundle: Path, home: RefitHom
 def test_one_who_takes_nothing_costs_frames_and_no_time(tiny_bundle: Path, home: RefitHome) -> None:
     bundle = Bundle.open(tiny_bundle)
     home.path.mkdir(parents=True)
-    feed = ShadowFeed(home.path, bundle.digest)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, socket_address(
-        home.path / SHADOW_SOCKET
-    ) as address:
+    feed = ShadowFeed(home.path, lambda: bundle.digest)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+        socket_address(home.path / SHADOW_SOCKET) as address,
+    ):
         listener.bind(address)
         listener.listen(1)
         feed.start()
@@ -165,9 +164,7 @@ def test_one_who_takes_nothing_costs_frames_and_no_time(tiny_bundle: Path, home:
 def test_nobody_who_listens_in_time(tiny_bundle: Path, home: RefitHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shadow_module, "_POLL_S", 0.02)
     with pytest.raises(RefitError, match="no camera's frames came"):
-        run_shadow(
-            Bundle.open(tiny_bundle), "0", 10, home=home, kept=home.path / "shadow.json", longest_wait_s=0.1
-        )
+        run_shadow(Bundle.open(tiny_bundle), "0", 10, home=home, kept=home.path / "shadow.json", longest_wait_s=0.1)
 
 
 @pytest.mark.usefixtures("quick")
