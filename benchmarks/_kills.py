@@ -9,7 +9,8 @@ A subject is a module with two functions:
         Called here after the kill, with all that was acknowledged in this life: opens what is there as the next start
         would, and says what is missing.
 
-The same folder is used for all lives of a subject, as in a car.
+and, where its lives are to be longer than LONGEST_LIFE_S, a constant of that name. The same folder is used for all lives
+of a subject, as in a car.
 """
 
 from __future__ import annotations
@@ -41,10 +42,13 @@ class Verdict:
         lost_s: seconds of video between the last frame that was acknowledged and the last that can be read, one value
             for every stream that was being recorded at that moment.
         problems: what should not be, one sentence each.
+        laps, resumed: runs that came to their end in this life, and those of them that had been cut off before.
     """
 
     lost_s: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    laps: int = 0
+    resumed: int = 0
 
 
 def acknowledge(**facts: Any) -> None:
@@ -56,8 +60,11 @@ def acknowledge(**facts: Any) -> None:
 def kill_repeatedly(subject: str, directory: Path, *, kills: int, seed: int = 0) -> list[Verdict]:
     """Start the module `subject` on `directory`, kill -9 it after a random time, check; and again."""
     chance = random.Random(seed)
-    check = import_module(subject).check
-    return [check(directory, _one_life(subject, directory, chance.uniform(0.0, LONGEST_LIFE_S))) for _ in range(kills)]
+    module = import_module(subject)
+    longest_s = getattr(module, "LONGEST_LIFE_S", LONGEST_LIFE_S)
+    return [
+        module.check(directory, _one_life(subject, directory, chance.uniform(0.0, longest_s))) for _ in range(kills)
+    ]
 
 
 def _one_life(subject: str, directory: Path, life_s: float) -> Sequence[dict[str, Any]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevad._extras import require
+from edgevad._files import sha256_of
 from edgevad.bundle import ANYBODY, Bundle, active_bundle, home_directory, pack_bundle, sign_bundle
 from edgevad.bundle.trust import TrustStore
 from edgevad.bundle.writing import require_place
@@ -263,9 +264,10 @@ def learn(context: Context) -> dict[str, Any]:
     minutes = None if left_s is None else max(left_s - _AFTER_LEARNING * left_s, 1.0) / 60
     tuning = FineTuneOptions(budget_minutes=minutes)
     found = work(parent, selection, replay, run.model, options=tuning, observer=observer, pause=context.pace.pause)
+    made = ("weights.safetensors", "bank.npy", "calibration.json", "scores.npz", "replay.npz", "sample.npz")
     return {
         "parent_weights": weights_of_model(parent),
-        "weights": weights_of_model(run.model),
+        "files": {name: sha256_of(run.model / name) for name in made if (run.model / name).exists()},
         "spent_s": round(found.spent_s, 1),
         "stopped_because": found.provenance.get("stopped_because"),
     }
