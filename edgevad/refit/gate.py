@@ -1,0 +1,273 @@
+"""The gate: a challenger takes the champion's place only where it is shown to be no worse (docs/refit.md).
+
+No label and no gradient: both are asked about the same held-out recent frames, the same replay of what was learned
+before, and the same controlled anomalies in both, each in this machine's own engine. Torch-free.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevad.bundle.bundle import Bundle
+from edgevad.bundle.replay import Replay
+from edgevad.calibration.threshold import windowed_scores
+from edgevad.errors import BackendError, BundleError, RefitError
+from edgevad.model.cache import FrameCache
+from edgevad.refit import checks
+from edgevad.refit.answers import Answers, ask, fitted_to, require_fitting
+from edgevad.refit.exam import Exam, exam_of
+from edgevad.refit.limits import Limits
+from edgevad.refit.machine_checks import check_latency, check_quantisation, check_self_test
+from edgevad.refit.observer import RefitObserver
+from edgevad.refit.probes import KINDS
+from edgevad.refit.selection import Selection
+from edgevad.refit.sight import sight_of
+from edgevad.refit.standing_out import own_deviates
+from edgevad.refit.verdict import Check, Evidence, Verdict
+from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.backends.opening import open_backend, precision_in
+
+__all__ = ["Limits", "Verdict", "judge"]
+
+Flags = npt.NDArray[np.bool_]
+# With fewer held-out frames no share means anything.
+_LEAST_FRAMES = 50
+_BLOCK_FRAMES = 50
+_PICTURES = 6
+
+
+def judge(
+    champion: Bundle,
+    challenger: Bundle,
+    selection: Selection,
+    replay: Replay | None,
+    *,
+    limits: Limits | None = None,
+    observer: RefitObserver | None = None,
+    confirmed: Flags | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Verdict:
+    """Hold `challenger` against `champion`; nothing is changed and nothing is written.
+
+    A challenger that fails is a verdict, not an error.
+
+    Args:
+        selection: of recent drives, for the champion's input; its held-out frames are asked about, or all where none
+            is held out.
+        replay: frames of what the champion learned, by which it is seen whether anything is forgotten.
+        confirmed: (N,) bool, frames of `selection` in events that people confirmed; None where nobody was asked.
+        backend: engine to run both in; None means each bundle's own, which the latency budget speaks of.
+        threads: of one inference on a CPU.
+
+    Raises:
+        RefitError: too few frames to judge by, or the two are not fed alike.
+        BundleError: the champion is broken.
+        BackendError: the champion's engine fails.
+    """
+    return _Trial(
+        champion, challenger, limits or Limits(), observer or RefitObserver(), backend, threads
+    ).judge(selection, replay, confirmed)
+
+
+class _Trial:
+    """One comparison of two bundles."""
+
+    def __init__(
+        self,
+        champion: Bundle,
+        challenger: Bundle,
+        limits: Limits,
+        observer: RefitObserver,
+        backend: str | None,
+        threads: int | None,
+    ) -> None:
+        self.champion, self.challenger = champion, challenger
+        self.limits, self.observer = limits, observer
+        self.backend, self.threads = backend, threads
+        self.checks: list[Check] = []
+        self.evidence: Evidence | None = None
+
+    def judge(self, selection: Selection, replay: Replay | None, confirmed: Flags | None) -> Verdict:
+        """See `judge`."""
+        began_s = time.perf_counter()
+        rows = _rows_to_ask(selection, self.limits.frames)
+        recent = selection.subset(rows)
+        frames = {"recent": recent.cache}
+        if replay is not None:
+            frames["replay"] = _thinned(replay.cache(), self.limits.frames)
+        for bundle in (self.champion, self.challenger):
+            for cache in frames.values():
+                require_fitting(bundle, cache)
+        exams: dict[str, Exam] = {}
+        if self._may_be_asked(recent.cache, replay):
+            exams = self._exams(frames, recent.in_event)
+            answers = self._answers(frames, exams)
+            if answers is not None:
+                self._compare(answers, exams, recent, None if confirmed is None else confirmed[rows])
+        name = self.challenger.manifest.backend if self.backend is None else self.backend
+        return Verdict(
+            tuple(self.checks),
+            self.champion.digest,
+            self.challenger.digest,
+            (self.champion.manifest.name, self.challenger.manifest.name),
+            f"{name}, {precision_in(self.challenger, name)}",
+            {
+                **{name: len(cache) for name, cache in frames.items()},
+                "probes": len(KINDS) * sum(len(exam.clean) for exam in exams.values()),
+            },
+            tuple(drive.name for drive in selection.drives),
+            time.perf_counter() - began_s,
+            self.evidence or _pictures(frames),
+        )
+
+    def _may_be_asked(self, recent: FrameCache, replay: Replay | None) -> bool:
+        """What makes every further question pointless."""
+        self.observer.stage("looking at the recent frames")
+        before = None if replay is None else replay.images
+        self.checks.append(checks.check_sight(sight_of(recent.images, before), self.limits))
+        if replay is None and self.limits.require_replay:
+            sentence = (
+                "The champion brings no frames of what it learned before, so nobody can say that nothing is forgotten. "
+                "Export it without --no-replay, or judge without replay."
+            )
+            self.checks.append(Check("replay", False, sentence))
+        return all(check.passed is not False for check in self.checks)
+
+    def _exams(self, frames: dict[str, FrameCache], in_event: Flags) -> dict[str, Exam]:
+        """The pieces to be asked about, each with splices from the other set."""
+        exams = {}
+        for name, cache in frames.items():
+            others = [other for key, other in frames.items() if key != name]
+            foreign = exam_of(others[0], pieces=self.limits.pieces) if others else None
+            exam = exam_of(
+                cache,
+                pieces=self.limits.pieces,
+                foreign=None if foreign is None else foreign.clean,
+                avoid=in_event if name == "recent" else None,
+                seed=self.limits.seed,
+            )
+            if exam is not None:
+                exams[name] = exam
+        return exams
+
+    def _answers(self, frames: dict[str, FrameCache], exams: dict[str, Exam]) -> tuple[Answers, Answers] | None:
+        """What both say; None where the challenger's engine gives nothing to compare."""
+        total = sum(len(cache) for cache in frames.values())
+        total += (len(KINDS) + 1) * sum(len(exam.clean) for exam in exams.values())
+        with self._engine(self.champion) as engine:
+            self.observer.stage("asking the champion", total)
+            first = ask(self.champion, engine, frames, exams, self.observer.advance)
+        try:
+            with self._engine(self.challenger) as engine:
+                self.observer.stage("asking the challenger", total)
+                proof = check_self_test(self.challenger, engine)
+                self.checks.append(proof)
+                if proof.passed is False:
+                    return None
+                second = ask(self.challenger, engine, frames, exams, self.observer.advance)
+                recent = fitted_to(frames["recent"], self.challenger.manifest.input)
+                self.checks.append(check_quantisation(self.challenger, engine, recent, self.limits, self.threads))
+        except (BackendError, BundleError) as error:
+            self.checks.append(Check("self-test", False, f"The challenger cannot be run here: {error.what}."))
+            return None
+        return first, second
+
+    def _compare(
+        self, answers: tuple[Answers, Answers], exams: dict[str, Exam], recent: Selection, confirmed: Flags | None
+    ) -> None:
+        champion, challenger = answers
+        calibration = champion.calibration
+        cache = recent.cache
+        windowed = windowed_scores(
+            champion.judged["recent"].score, cache.timestamp_ns, cache.segment, calibration.window
+        )
+        deviates = own_deviates(windowed, recent.drive, calibration)
+        self.checks.append(checks.check_log(deviates, self.limits))
+        for name in champion.judged:
+            self.checks.append(checks.check_majority(name, champion, challenger, self.limits))
+        for name, exam in exams.items():
+            self.checks.append(checks.check_probes(name, champion, challenger, exam.cluster, self.limits))
+        if "replay" in exams:
+            self.checks.append(checks.check_power(champion, challenger, self.limits))
+        self.checks.append(checks.check_events(deviates, challenger, self.limits))
+        if confirmed is not None and confirmed.any():
+            self.checks.append(checks.check_confirmed(confirmed, champion, challenger, self.limits))
+        self.observer.stage("measuring how long a frame takes")
+        self.checks.append(check_latency(self.champion, self.challenger, self.limits, self.backend, self.threads))
+        self.evidence = _evidence(answers, exams, recent, deviates)
+
+    @contextmanager
+    def _engine(self, bundle: Bundle) -> Iterator[Backend]:
+        engine = open_backend(bundle, self.backend, threads=self.threads)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def _rows_to_ask(selection: Selection, most: int) -> npt.NDArray[np.int64]:
+    """Held-out frames, at most `most`, in blocks spread evenly. Raises RefitError where there are too few."""
+    held = np.flatnonzero(selection.held_out) if selection.held_out.any() else np.arange(len(selection))
+    if len(held) < _LEAST_FRAMES:
+        raise RefitError(
+            f"{len(held)} recent frames to judge by",
+            expected=f"at least {_LEAST_FRAMES} that were not learnt from",
+            fix="Choose more drives",
+        )
+    return held[_evenly(len(held), most)]
+
+
+def _thinned(cache: FrameCache, most: int) -> FrameCache:
+    rows = _evenly(len(cache), most)
+    if len(rows) == len(cache):
+        return cache
+    motion = None if cache.motion is None else cache.motion[rows]
+    return FrameCache(cache.images[rows], motion, cache.timestamp_ns[rows], cache.segment[rows], 0, cache.camera)
+
+
+def _evenly(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Numbers below `count`, at most `most`, in blocks that are spread evenly; ascending."""
+    if count <= most:
+        return np.arange(count)
+    starts = np.linspace(0, count - _BLOCK_FRAMES, max(most // _BLOCK_FRAMES, 1)).astype(np.int64)
+    return np.unique(np.add.outer(starts, np.arange(_BLOCK_FRAMES)).reshape(-1))[:most]
+
+
+def _evidence(
+    answers: tuple[Answers, Answers], exams: dict[str, Exam], recent: Selection, deviates: npt.NDArray[np.float64]
+) -> Evidence:
+    champion, challenger = answers
+    probes = {}
+    if "recent" in exams:
+        exam = exams["recent"]
+        for number, kind in enumerate(KINDS):
+            rows = np.flatnonzero(exam.clean.segment == number % len(exam))
+            last = int(rows[-1])
+            probes[kind] = np.stack([exam.clean.images[last], exam.probed(kind).images[last]])
+    frames = {name: exam.clean for name, exam in exams.items()}
+    return Evidence(
+        {name: (champion.judged[name].anomaly, challenger.judged[name].anomaly) for name in champion.judged},
+        (champion.calibration.threshold, challenger.calibration.threshold),
+        deviates,
+        recent.cache.segment,
+        _some(frames["recent"].images) if "recent" in frames else _some(recent.cache.images),
+        _some(frames["replay"].images) if "replay" in frames else recent.cache.images[:0],
+        probes,
+    )
+
+
+def _pictures(frames: dict[str, FrameCache]) -> Evidence:
+    """What there is to see where nothing was asked."""
+    recent = frames["recent"]
+    replay = _some(frames["replay"].images) if "replay" in frames else np.asarray(recent.images[:0])
+    return Evidence({}, (np.nan, np.nan), None, recent.segment, _some(recent.images), replay, {})
+
+
+def _some(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.asarray(images[np.linspace(0, len(images) - 1, min(_PICTURES, len(images))).astype(np.int64)])

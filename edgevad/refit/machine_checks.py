@@ -1,0 +1,111 @@
+"""The gate's checks of graph and machine: self-test, quantisation, latency."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+
+from edgevad.bundle.bundle import Bundle
+from edgevad.calibration.guard import GuardLimits, compare
+from edgevad.calibration.judging import judge
+from edgevad.errors import BackendError, BundleError
+from edgevad.model.cache import FrameCache
+from edgevad.refit.limits import Limits
+from edgevad.refit.verdict import Check
+from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.backends.opening import cpu_backend, precision_in
+from edgevad.runtime.measuring import Measurement, made_up_images, measure
+from edgevad.runtime.scorer import Scorer
+from edgevad.runtime.selftest import prove
+
+__all__ = ["check_latency", "check_quantisation", "check_self_test"]
+
+# Frames that the engine's graph is held against the float one on, and the least that the guard's shares mean anything of.
+_GUARD_FRAMES = 300
+_MEASURED_S = 2.0
+_SIZE_PX = (640, 480)
+
+
+def check_self_test(bundle: Bundle, engine: Backend) -> Check:
+    """All self-test frames score in this very engine what they did when the bundle was made."""
+    try:
+        worst = prove(bundle, engine)
+    except (BundleError, BackendError) as error:
+        return Check("self-test", False, f"The challenger fails its self-test on this machine: {error.what}.")
+    limit = bundle.manifest.selftest_rtol
+    sentence = f"Its self-test passes on this machine, off by {worst:.1e} at most."
+    return Check("self-test", True, sentence, worst, None, limit)
+
+
+def check_quantisation(
+    bundle: Bundle, engine: Backend, recent: FrameCache, limits: Limits, threads: int | None = None
+) -> Check:
+    """The engine tells the car the same as the challenger's own float graph, on recent frames (docs/export.md)."""
+    if bundle.manifest.precision == "fp32":
+        return Check("quantisation", None, "It computes in float32; nothing was quantised.")
+    manifest = bundle.manifest
+    rows = np.arange(min(len(recent), _GUARD_FRAMES))
+    reference_engine = cpu_backend(
+        "onnxruntime",
+        bundle.graph("fp32"),
+        manifest.input,
+        where=bundle.path / bundle.graph_name("fp32"),
+        bank=bundle.bank(),
+        threads=threads,
+    )
+    try:
+        reference = judge(reference_engine, recent, rows, manifest.calibration)
+    finally:
+        reference_engine.close()
+    other = judge(engine, recent, rows, manifest.calibration)
+    parts = [part.name for part in manifest.calibration.parts if part.name == "residual"]
+    guard = GuardLimits(max_rank_loss=limits.max_rank_loss, max_flips=limits.max_flips)
+    found = compare(reference, other, manifest.calibration, guard, network_parts=parts)
+    sentence = f"Its {manifest.precision.upper()} graph keeps {1 - found.rank_loss:.4f} of the rank correlation"
+    sentence += "." if found.passed else f": {'; '.join(found.failures)}."
+    details = {"flips": found.flips, "tail": found.tail, "heatmap": found.heatmap}
+    return Check(
+        "quantisation", found.passed, sentence, 1 - found.rank_loss, None, 1 - limits.max_rank_loss, details=details
+    )
+
+
+def check_latency(
+    champion: Bundle, challenger: Bundle, limits: Limits, backend: str | None, threads: int | None
+) -> Check:
+    """99 of 100 frames within the budget of the target's profile; where the champion misses it too, hardly slower."""
+    manifest = challenger.manifest
+    if backend is not None and backend != manifest.backend:
+        return Check("latency", None, f"Not measured: {backend} stands in for {manifest.backend}, the engine it is for.")
+    budget_s = manifest.device().latency_budget_ms / 1e3
+    images = made_up_images(_SIZE_PX, 8)
+    found: list[Measurement] = []
+    with ExitStack() as stack:
+        scorers = [
+            stack.enter_context(Scorer.from_bundle(one, backend=backend, threads=threads))
+            for one in (champion, challenger)
+        ]
+        for scorer in scorers:
+            found.append(measure(scorer, images, seconds=_MEASURED_S, camera_fps_hz=20.0, budget_s=budget_s))
+    before_s, now_s = (one.latency.percentile_s(99) for one in found)
+    medians = [one.engine_latency.percentile_s(50) for one in found]
+    busy = not found[0].is_within_budget and medians[1] <= limits.max_slower * medians[0]
+    passed = bool(found[1].is_within_budget) or busy
+    sentence = f"99 of 100 frames take {1e3 * now_s:.1f} ms on this machine, {1e3 * budget_s:g} ms are allowed"
+    if not passed:
+        sentence += ": too slow."
+    elif busy and not found[1].is_within_budget:
+        sentence += f"; the champion takes {1e3 * before_s:.1f} ms, so the machine is busy, and the engine is as quick."
+    else:
+        sentence += "."
+    details = {"champion_median_ms": 1e3 * medians[0], "challenger_median_ms": 1e3 * medians[1]}
+    precision = precision_in(challenger, backend)
+    return Check(
+        "latency",
+        passed,
+        f"{sentence[:-1]} ({precision}).",
+        1e3 * now_s,
+        1e3 * before_s,
+        1e3 * budget_s,
+        details=details,
+    )
