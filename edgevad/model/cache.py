@@ -22,7 +22,7 @@ from edgevad.runtime.preprocess import Preprocessor
 from edgevad.sources.frame import Frame
 from edgevad.spec import InputSpec
 
-__all__ = ["SEPARATE_S", "CacheKey", "FrameCache", "remove_cache"]
+__all__ = ["SEPARATE_S", "CacheKey", "FrameCache", "begin_cache", "remove_cache"]
 
 # What came back after this long came back: the most that a gap counts for, and the length of an episode.
 SEPARATE_S = 30.0
@@ -124,12 +124,8 @@ class FrameCache:
             SourceError: the frames end in an error, or one is too small.
             TrainingError: no frame at all.
         """
-        remove_cache(directory)
+        begin_cache(directory)
         with output_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            if any(directory.iterdir()):
-                raise OutputError("is not a cache of edgevad's and is not empty", where=directory, fix="Move it away")
-            (directory / _MARKER).touch()
             timestamps, segments, camera = _write_frames(directory, key, frames, progress)
             if not timestamps:
                 remove_cache(directory)
@@ -168,6 +164,20 @@ class FrameCache:
         except (OSError, KeyError, TypeError, ValueError):
             return None
         return cls(images, motion, timestamp_ns, segment, int(meta["skipped"]), camera)
+
+
+def begin_cache(directory: Path) -> None:
+    """Make an empty folder that `remove_cache` will know again; an earlier cache there is deleted.
+
+    Raises:
+        OutputError: it cannot be made, or holds something else.
+    """
+    remove_cache(directory)
+    with output_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise OutputError("is not a cache of edgevad's and is not empty", where=directory, fix="Move it away")
+        (directory / _MARKER).touch()
 
 
 def remove_cache(directory: Path) -> None:

@@ -9,9 +9,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["EntropyController", "StoppingRule"]
+__all__ = ["LEAST_WEIGHT", "MOST_WEIGHT", "EntropyController", "StoppingRule"]
 
 Phase = Literal["searching", "settling", "done"]
+
+# Bounds of the entropy's weight.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-3, 1.0
 
 
 @dataclass
@@ -31,7 +34,7 @@ class EntropyController:
         if self.target is None or not math.isfinite(explained):
             return
         error = min(max(explained - self.target, -0.2), 0.2)
-        self.weight = min(max(self.weight * math.exp(self.gain * error), 1e-3), 1.0)
+        self.weight = min(max(self.weight * math.exp(self.gain * error), LEAST_WEIGHT), MOST_WEIGHT)
 
 
 @dataclass
@@ -41,7 +44,8 @@ class StoppingRule:
     A run *searches* at full learning rate until the explained variance has stood within `tolerance` of its target for
     `hold` rounds, or, without a target, the objective has not improved by 1 % for `patience` rounds, or
     `max_rounds - settle` are over. It then *settles*: the learning rate falls linearly to zero over `settle`
-    rounds, and it is done.
+    rounds, and it is done. Where a run goes on from an earlier model, the learning rate rises over `warm_up` rounds:
+    the optimiser knows nothing of these weights yet, and its first steps are as long as any.
     """
 
     target: float | None
@@ -57,6 +61,7 @@ class StoppingRule:
     stale: int = 0
     settled: int = 0
     best: float = field(default=math.inf)
+    warm_up: int = 0
 
     @property
     def done(self) -> bool:
@@ -65,7 +70,7 @@ class StoppingRule:
     def learning_rate_factor(self, progress: float) -> float:
         """Factor in [0, 1] on the learning rate, `progress` in [0, 1) through the current round."""
         if self.phase == "searching":
-            return 1.0
+            return min((self.rounds + progress) / self.warm_up, 1.0) if self.warm_up else 1.0
         return max(1.0 - (self.settled + progress) / self.settle, 0.0)
 
     def round_done(self, explained: float, objective: float) -> None:
@@ -88,6 +93,14 @@ class StoppingRule:
             self._settle(f"objective improved by less than 1 % over {self.patience} rounds")
         elif self.rounds >= self.max_rounds - self.settle:
             self._settle(f"limit of {self.max_rounds} rounds")
+
+    def wind_down(self, rounds: int, reason: str) -> None:
+        """Settle now, over `rounds` rounds (at least one): time is up. Once settling, only sooner."""
+        if self.phase == "searching":
+            self.settle = max(1, min(rounds, self.settle))
+            self._settle(reason)
+        elif self.phase == "settling" and rounds < self.settle - self.settled:
+            self.settle = self.settled + max(1, rounds)
 
     def _settle(self, reason: str) -> None:
         self.phase = "settling"

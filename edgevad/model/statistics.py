@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -58,13 +59,23 @@ def batch_of(cache: FrameCache, indices: np.ndarray) -> tuple[Tensor, Tensor | N
 
 @torch.no_grad()
 def recording_statistics(
-    cache: FrameCache, representation: Representation, components: int, *, seed: int = 0
+    cache: FrameCache,
+    representation: Representation,
+    components: int,
+    *,
+    seed: int = 0,
+    sample: npt.NDArray[np.int64] | None = None,
 ) -> RecordingStatistics:
-    """Set `representation`'s mean and scale from the recording and return everything the trainer starts from."""
+    """Set `representation`'s mean and scale from the recording and return everything the trainer starts from.
+
+    `sample`, ascending frame numbers, says what is representative of the recording; all its frames alike unless given.
+    Of more than fit into memory some are taken, evenly.
+    """
     config = representation.config
     values = config.channels * config.size_px**2
-    count = min(len(cache), SAMPLE_FRAMES, int(SAMPLE_BYTES / (4 * values)))
-    sample = np.unique(np.linspace(0, len(cache) - 1, count).round().astype(np.int64))
+    sample = np.arange(len(cache)) if sample is None else sample
+    count = min(len(sample), SAMPLE_FRAMES, int(SAMPLE_BYTES / (4 * values)))
+    sample = sample[np.unique(np.linspace(0, len(sample) - 1, count).round().astype(np.int64))]
     x = torch.cat([representation.raw(*batch_of(cache, sample[i : i + CHUNK])) for i in range(0, len(sample), CHUNK)])
     mean = x.mean(dim=(0, 2, 3))
     scale = (x - mean[:, None, None]).square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-4)

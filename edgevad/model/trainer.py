@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,10 +17,12 @@ from edgevad.errors import ModelError, OptionError, TrainingError
 from edgevad.model.cache import FrameCache
 from edgevad.model.checkpoint import load_checkpoint, save_checkpoint
 from edgevad.model.config import ModelConfig
+from edgevad.model.draws import draws, sampled
 from edgevad.model.entropy import latent_scale, renyi2_entropy
 from edgevad.model.history import History
 from edgevad.model.schedule import EntropyController, StoppingRule
 from edgevad.model.scoring import ScoringModule
+from edgevad.model.start import Start
 from edgevad.model.statistics import batch_of, recording_statistics
 
 __all__ = ["TrainConfig", "Trainer", "explained_target", "training_device"]
@@ -98,24 +101,47 @@ class Trainer:
     `restore`; on a CPU the result is the same to the last bit as that of a run never stopped.
     """
 
-    def __init__(self, model: ModelConfig, config: TrainConfig, cache: FrameCache) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        config: TrainConfig,
+        cache: FrameCache,
+        *,
+        start: Start | None = None,
+        weight: npt.NDArray[np.floating] | None = None,
+    ) -> None:
+        """`start` says from which weights (a new model's, unless given), `weight` (N,), >= 0, how often each frame is
+        drawn (all alike, unless given).
+
+        Raises:
+            TrainingError: too few frames.
+            ModelError: the weights to start from are missing, damaged, or of another configuration.
+        """
         if len(cache) < 2 * config.batch_size:
             raise TrainingError(
                 f"the recording has {len(cache)} usable frames",
                 expected=f"at least {2 * config.batch_size} (two batches of {config.batch_size})",
                 fix="Record a longer drive, keep every frame with --sample-fps 0, or use a smaller --batch-size",
             )
+        start = start or Start()
         self.config = config
         self.cache = cache
+        self.weight = weight
         self.device = training_device(config.device)
         torch.manual_seed(config.seed)
         self.module = ScoringModule(model)
         # Where motion is a part of its own it does not go through the network: it is not read for every batch either.
         self._fed = cache if model.channels > model.appearance_channels else replace(cache, motion=None)
-        statistics = recording_statistics(self._fed, self.module.representation, model.latent, seed=config.seed)
-        self.module.autoencoder.start_from_templates(statistics.mean_frame, statistics.templates)
+        statistics = recording_statistics(
+            self._fed,
+            self.module.representation,
+            model.latent,
+            seed=config.seed,
+            sample=None if weight is None else sampled(weight, len(cache)),
+        )
         if self.module.memory is not None:
             self.module.memory.learn(*statistics.remembered)
+        learnt = start.fill(self.module, statistics)
         self.recurrence = statistics.recurrence
         self.template_share = statistics.template_share
         self._variance = statistics.variance
@@ -125,24 +151,32 @@ class Trainer:
         self.module.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self._autocast = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.optimiser = torch.optim.AdamW(
-            self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+            learnt, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
         )
         target = config.explained_target or explained_target(model, self.template_share, self.recurrence)
         controlled = config.entropy_weight is None
         self.controller = EntropyController(
-            weight=0.01 if config.entropy_weight is None else config.entropy_weight,
+            weight=start.entropy_weight if config.entropy_weight is None else config.entropy_weight,
             target=target if controlled else None,
         )
-        self.rule = StoppingRule(target=target if controlled else None, max_rounds=config.max_rounds)
+        self.rule = StoppingRule(
+            target=target if controlled else None, max_rounds=config.max_rounds, warm_up=start.warm_up_rounds
+        )
         self.history = History()
         self.step = 0
+        self.spent_s = 0.0  # in rounds that are over, in earlier sittings, too
         self._sums = [0.0] * 5
         self._scale = 0.0
+        self._idle_s = 0.0
         self._stop = False
 
     def stop(self) -> None:
         """Ask a running `fit` to return after the current step. Safe to call from a signal handler."""
         self._stop = True
+
+    def waited(self, seconds: float) -> None:
+        """Tell, from within `progress`, that nothing was computed for so long: it does not count as time spent."""
+        self._idle_s += seconds
 
     def fit(self, checkpoint: Path | None = None, progress: Callable[[Trainer], None] = lambda trainer: None) -> bool:
         """Train until the stopping rule is done (returns True) or `stop` was called (returns False).
@@ -161,8 +195,8 @@ class Trainer:
             progress(self)
             if self.step % self.config.round_steps == 0:
                 now = time.perf_counter()
-                self._finish_round(now - clock)
-                clock = now
+                self._finish_round(max(now - clock - self._idle_s, 1e-9))
+                clock, self._idle_s = now, 0.0
                 if checkpoint is not None and not self.rule.done:
                     self.save(checkpoint)
         finished = self.rule.done
@@ -250,14 +284,15 @@ class Trainer:
             template_share=self.template_share,
         )
         self._sums = [0.0] * 5
+        self.spent_s += elapsed_s
 
     def _batches(self) -> Iterator[np.ndarray]:
-        """Batches of frame numbers, each epoch a new permutation; starts where `step` stands."""
+        """Batches of frame numbers, each epoch a new order; starts where `step` stands."""
         size, count = self.config.batch_size, len(self.cache)
         per_epoch = count // size
         while True:
             epoch, first = divmod(self.step, per_epoch)
-            order = np.random.default_rng([self.config.seed, epoch]).permutation(count)
+            order = draws(count, self.weight, np.random.default_rng([self.config.seed, epoch]))
             for k in range(first, per_epoch):
                 # Sorted: reads of the memory map go forward; within a batch the order means nothing.
                 yield np.sort(order[k * size : (k + 1) * size])
@@ -267,6 +302,7 @@ class Trainer:
         state = {
             "recording": self.cache.fingerprint,
             "step": self.step,
+            "spent_s": self.spent_s,
             "sums": self._sums,
             "controller": self.controller.weight,
             "rule": {k: (None if v == float("inf") else v) for k, v in asdict(self.rule).items()},
@@ -286,6 +322,7 @@ class Trainer:
                 "the recording is not the one this run began with", where=path, fix="Start again with --overwrite"
             )
         self.step = int(state["step"])
+        self.spent_s = float(state.get("spent_s", 0.0))  # of an earlier version: it had no budget either
         self._sums = [float(value) for value in state["sums"]]
         self.controller.weight = float(state["controller"])
         rule = state["rule"]

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
-from edgevad import __version__
 from edgevad._allocator import keep_freed_memory
 from edgevad._files import writable_directory
-from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
-from edgevad.bundle.replay import Replay
-from edgevad.calibration import calibrate
-from edgevad.calibration.threshold import part_margins, windowed_scores
 from edgevad.errors import EdgevadError, OptionError, TrainingError
-from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import CacheKey, FrameCache, remove_cache
-from edgevad.model.checkpoint import save_weights
 from edgevad.model.config import ModelConfig
-from edgevad.model.decisions import decisions
 from edgevad.model.folder import ModelFolder, Recipe
-from edgevad.model.recording_scores import score_recording
+from edgevad.model.leaving import facts_of, leave, versions
 from edgevad.model.trainer import Trainer, training_device
 from edgevad.sources import open_source
 
 __all__ = ["Observer", "Training", "TrainingResult"]
 
 Stage = Literal["reading", "preparing", "training", "scoring"]
-
-# Enough for a self-test to notice a broken engine, too few to matter in a bundle.
-SAMPLE_FRAMES = 16
-# Of a model that learns on: some minutes from all over the recordings, 25 MB at 64 px.
-REPLAY_FRAMES, REPLAY_BYTES = 2000, 64 << 20
 
 
 class Observer:
@@ -149,30 +134,16 @@ class Training:
         torch.set_num_threads(threads)
         prepared = self._prepare(observer)
         if prepared is None:
-            return TrainingResult(False, self.folder, self._provenance(), None)
+            return TrainingResult(False, self.folder, versions(), None)
         cache, trainer = prepared
         observer.stage("training", self.recipe.train.max_rounds * self.recipe.train.round_steps)
         finished = trainer.fit(self.folder.checkpoint, lambda t: observer.advance(t.step, t))
         trainer.history.write_csv(self.folder.history_csv)
         if not finished:
-            return TrainingResult(False, self.folder, self._provenance(), None)
-        provenance = self._provenance() | {
-            "frames": len(cache),
-            "skipped": cache.skipped,
-            "duration_s": round(cache.duration_s, 3),
-            "data_fingerprint": cache.fingerprint,
-            "device": str(trainer.device),
-            "camera": cache.camera.to_json(),
-            "motion": self.recipe.model.motion,
-            "recurrence": trainer.recurrence,
-            "template_share": trainer.template_share,
-            "explained_target": trainer.controller.target,
-            "explained": trainer.history.rows[-1]["explained"],
-            "rounds": trainer.rule.rounds,
-            "steps": trainer.step,
-            "stopped_because": trainer.rule.reason,
-        }
-        calibration = self._leave(trainer, cache, observer, provenance)
+            return TrainingResult(False, self.folder, versions(), None)
+        provenance = versions() | facts_of(trainer)
+        observer.stage("scoring", len(cache))
+        calibration = leave(self.folder, self.recipe, trainer, provenance, progress=observer.advance)
         if not keep_cache:
             remove_cache(self.cache_path)
         return TrainingResult(True, self.folder, provenance, calibration)
@@ -205,7 +176,7 @@ class Training:
         if replacing:
             self._begin()
         else:
-            self.folder.write_recipe(self.recipe, self._provenance())
+            self.folder.write_recipe(self.recipe, versions())
         if self._resuming and self.folder.checkpoint.exists():
             trainer.restore(self.folder.checkpoint)
         self._trainer = trainer
@@ -224,11 +195,7 @@ class Training:
         folder = self.folder
         for leftover in folder.files():
             leftover.unlink(missing_ok=True)
-        folder.write_recipe(self.recipe, self._provenance())
-
-    @staticmethod
-    def _provenance() -> dict[str, Any]:
-        return {"edgevad": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        folder.write_recipe(self.recipe, versions())
 
     def _kept_with_flow(self) -> FrameCache | None:
         """What an earlier run kept of a camera that stands still, where the camera is still to decide."""
@@ -274,49 +241,3 @@ class Training:
             remove_cache(self.cache_path)
             return None
         return cache
-
-    def _leave(
-        self, trainer: Trainer, cache: FrameCache, observer: Observer, provenance: dict[str, Any]
-    ) -> Calibration:
-        observer.stage("scoring", len(cache))
-        recipe = self.recipe
-        found = score_recording(trainer.module, cache, observer.advance)
-        if not np.isfinite(found.score).all():
-            raise TrainingError(
-                "the model's scores of its own recording are not numbers",
-                where=self.folder.path,
-                fix="Train again with --overwrite and a smaller --learning-rate",
-            )
-        scores = TrainingScores(found.score, cache.timestamp_ns, cache.segment)
-        rows = (scores.score, scores.timestamp_ns, scores.segment)
-        parts = recipe.model.parts
-        margins = part_margins(parts, trainer.recurrence, camera_moves=cache.camera.moves)
-        calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=parts, margins=margins)
-        anomaly = calibration.anomaly_scores(windowed_scores(*rows, recipe.window))
-        bank = found.bank(anomaly <= FORGET_ABOVE)
-        if bank is not None:
-            self.folder.write_bank(bank)
-        self.folder.write_scores(scores)
-        self.folder.write_calibration(calibration)
-        self.folder.write_sample(_sample(cache))
-        replay = Replay.of(
-            cache, anomaly, anomaly <= calibration.threshold, frames=REPLAY_FRAMES, max_bytes=REPLAY_BYTES
-        )
-        if replay is not None:
-            self.folder.write_replay(replay)
-        trainer.history.plot(self.folder.history_png)
-        provenance["decisions"] = decisions(trainer, calibration)
-        self.folder.write_recipe(self.recipe, provenance)
-        # Last: a folder with weights and no checkpoint is a finished model.
-        save_weights(self.folder.weights, trainer.module)
-        self.folder.checkpoint.unlink(missing_ok=True)
-        return calibration
-
-
-def _sample(cache: FrameCache) -> dict[str, np.ndarray]:
-    """Frames spread evenly over the recording, as the graph takes them."""
-    indices = np.linspace(0, len(cache) - 1, SAMPLE_FRAMES).round().astype(np.int64)
-    arrays: dict[str, np.ndarray] = {"frames": np.ascontiguousarray(cache.images[indices])}
-    if cache.motion is not None:
-        arrays["motion"] = cache.motion[indices].astype(np.float32)
-    return arrays
