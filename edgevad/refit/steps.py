@@ -6,6 +6,7 @@ a verdict it has `passed` and `sentence`.
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -311,10 +312,25 @@ def gate(context: Context) -> dict[str, Any]:
     """Whether the challenger is at least as good as the champion."""
     from edgevad.refit.gate import judge
 
+    selection = context.selection
+    # What people confirmed is never learnt from: its weight is 0.
+    confirmed = selection.in_event & (selection.weight == 0)
     verdict = judge(
-        context.champion, context.challenger, context.selection, context.replay(), observer=context.observer
+        context.champion,
+        context.challenger,
+        selection,
+        context.replay(),
+        observer=context.observer,
+        confirmed=confirmed if confirmed.any() else None,
+        backend=stand_in(context.champion),
     )
     return verdict_json(verdict)
+
+
+def stand_in(bundle: Bundle) -> str | None:
+    """The engine that stands in for the bundle's where this machine does not have it; None where it has."""
+    missing = bundle.manifest.backend == "tensorrt" and importlib.util.find_spec("tensorrt") is None
+    return "onnxruntime" if missing else None
 
 
 def verdict_json(verdict: Any) -> dict[str, Any]:
