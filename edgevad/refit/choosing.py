@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -100,6 +100,7 @@ def select(
         held_out=found.held_out,
         drives=chooser.chosen_drives(paths, found),
         notes=tuple(notes),
+        blind_share=_blind_share(footage, found),
     )
 
 
@@ -119,7 +120,7 @@ class _Chooser:
         self._blur = blur
         self._observer = observer
         rememberer = None if bundle is None else Rememberer.of(bundle)
-        replay = None if bundle is None else getattr(bundle, "replay", lambda: None)()
+        replay = None if bundle is None else bundle.replay()
         self._own = None if replay is None else replay.segment
         self.describer = Describer(
             None if rememberer is None else rememberer.coordinates, None if replay is None else replay.images
@@ -159,16 +160,18 @@ class _Chooser:
             used = {int(k) for k in np.unique(found.footage[numbers == number])}
             taken = [one for k, one in enumerate(self._footage) if k in used]
             novelty = self._novelty(described, number)
+            start_ns, end_ns = _span_of(mine)
             legs = dict.fromkeys(leg for one in taken for leg in one.legs)
             chosen.append(
                 ChosenDrive(
                     name=mine[0].drive,
                     path=path,
                     cameras=tuple(one.camera for one in taken),
-                    legs=tuple((leg.path.name, leg.sha256 or sha256_of(leg.path)) for leg in legs),
+                    legs={leg.path.name: leg.sha256 or sha256_of(leg.path) for leg in legs},
+                    start_ns=start_ns,
+                    end_ns=end_ns,
                     frames=int((numbers == number).sum()),
                     novelty=novelty,
-                    day=_day_of(mine),
                     reason=_reason(found, numbers == number, novelty),
                 )
             )
@@ -184,20 +187,20 @@ class _Chooser:
                 described[number] = self.describer(np.stack([found.cache.images[row] for row in rows]))
         return described
 
-    def _novelty(self, described: Mapping[int, Floats], number: int) -> float | None:
+    def _novelty(self, described: Mapping[int, Floats], number: int) -> float:
         """How far the drive's frames lie from what was known, in units of how far that lies from itself."""
         mine = described.get(number)
         known, own = self.describer.known, self._own
         if known is None:
             others = [one for k, one in described.items() if k != number]
             if not others:
-                return None
+                return math.nan
             known = np.concatenate(others)
             own = None
         if mine is None:
-            return None
+            return math.nan
         usual = _usual_distance(known, own)
-        return None if usual == 0 else float(np.sqrt(np.median(nearest(mine, known)))) / usual
+        return math.nan if usual == 0 else float(np.sqrt(np.median(nearest(mine, known)))) / usual
 
     def _describe(self, pieces: Sequence[Piece]) -> Floats:
         """(n, d): each piece by the median of a few of its frames; by nothing where none of them can be read."""
@@ -252,19 +255,26 @@ def _faults_of(footage: Footage) -> str:
     return f"{footage.drive}, {footage.camera}: {faults} of {len(footage.index)} images showed nothing to judge."
 
 
-def _reason(found: Taken, mine: npt.NDArray[np.bool_], novelty: float | None) -> str:
+def _blind_share(footage: Sequence[Footage], found: Taken) -> float:
+    """Of the images: by what was logged or seen of each, and by a look at those that were taken for good ones."""
+    total = sum(len(one.index) for one in footage)
+    faults = sum(int(one.index.fault.sum()) for one in footage)
+    missed = found.blind / (found.blind + len(found))
+    return (faults + missed * (total - faults)) / total
+
+
+def _reason(found: Taken, mine: npt.NDArray[np.bool_], novelty: float) -> str:
     if not mine.any():
-        return "nothing of it fitted into the budget"
-    new = "" if novelty is None else f", {novelty:.1f} times as far from what is known as that is from itself"
-    events = int(found.in_event[mine].sum())
-    held = int(found.held_out[mine].sum())
-    return f"{int(mine.sum())} frames, {held} of them for the gate, {events} inside events{new}"
+        return "Nothing of it fitted into the budget."
+    new = "" if math.isnan(novelty) else f"; its views are {novelty:.1f} times as far from what is known as usual"
+    events, held = int(found.in_event[mine].sum()), int(found.held_out[mine].sum())
+    return f"{int(mine.sum())} frames, {held} of them for the gate, {events} inside events{new}."
 
 
-def _day_of(footage: Sequence[Footage]) -> str:
-    """The first day (UTC) of a drive, as 2026-11-25; nothing where the recording has no clock."""
-    times = [int(one.index.time_ns.min()) for one in footage if one.clock and len(one.index)]
-    return time.strftime("%Y-%m-%d", time.gmtime(min(times) / 1e9)) if times else ""
+def _span_of(footage: Sequence[Footage]) -> tuple[int, int]:
+    """First and last time of a drive, Unix time; zeros where the recording has no clock."""
+    times = [one.index.time_ns for one in footage if one.clock and len(one.index)]
+    return (min(int(one.min()) for one in times), max(int(one.max()) for one in times)) if times else (0, 0)
 
 
 def _named(drives: Sequence[str | PathLike[str]]) -> str:

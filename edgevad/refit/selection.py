@@ -79,6 +79,8 @@ class Selection:
         held_out: (N,) bool, whole stretches that are never learnt from: the gate judges by them.
         drives: where the frames come from.
         notes: what was left out and why, a sentence each.
+        blind_share: of the images that were looked at, those in which the lens showed nothing, in [0, 1]; no frame here
+            is one of them.
     """
 
     cache: FrameCache
@@ -89,6 +91,7 @@ class Selection:
     held_out: npt.NDArray[np.bool_]
     drives: tuple[ChosenDrive, ...]
     notes: tuple[str, ...] = ()
+    blind_share: float = 0.0
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -121,6 +124,7 @@ class Selection:
             self.held_out[index],
             self.drives,
             self.notes,
+            self.blind_share,
         )
 
     def save(self, directory: str | Path) -> None:
@@ -146,6 +150,7 @@ class Selection:
             "camera": self.cache.camera.to_json(),
             "drives": [drive.to_json() for drive in self.drives],
             "notes": list(self.notes),
+            "blind_share": self.blind_share,
         }
         with atomic_directory(directory) as staged:
             np.save(staged / _IMAGES, self.cache.images)
@@ -174,6 +179,7 @@ class Selection:
                 raise ValueError("of another format, or its arrays differ in length")
             camera = CameraDecision.from_json(info["camera"])
             drives = tuple(ChosenDrive.from_json(drive) for drive in info["drives"])
+            blind_share = float(info["blind_share"])
         except (KeyError, TypeError, ValueError) as error:
             fix = "Choose again: edgevad drives choose"
             raise RefitError(f"the selection cannot be used ({error})", where=folder, fix=fix) from error
@@ -187,6 +193,7 @@ class Selection:
             arrays["held_out"].astype(np.bool_),
             drives,
             tuple(info["notes"]),
+            blind_share,
         )
 
     @classmethod

@@ -16,15 +16,13 @@ from edgevad.refit.blurring import Blur, blurred
 from edgevad.refit.footage import CONFIRMED, DISMISSED, INSIDE, Footage, FrameIndex
 from edgevad.refit.observer import RefitObserver
 from edgevad.refit.pieces import GUARD_S, Piece
+from edgevad.refit.selection import IN_EVENT_WEIGHT
 from edgevad.runtime.picture import gray_of, structured_share
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
 from edgevad.sources.frame import Frame, Image
 from edgevad.spec import InputSpec
 
-__all__ = ["IN_EVENT_WEIGHT", "Taken", "shows_nothing", "take"]
-
-#: How much a frame inside or near an event counts, against 1.
-IN_EVENT_WEIGHT = 0.25
+__all__ = ["Taken", "shows_nothing", "take"]
 
 # What no working camera shows, whatever is known of it: nearly no place with structure, or nearly no pixel with light.
 _LEAST_STRUCTURE = 0.05

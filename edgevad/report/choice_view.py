@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,23 +27,10 @@ def choice_json(selection: Selection, trust: Trust | None) -> dict[str, Any]:
         "held_out": int(selection.held_out.sum()),
         "learnable": int(selection.learnable.sum()),
         "in_event": int(selection.in_event.sum()),
-        "drives": [_drive_json(selection, number) for number in range(len(selection.drives))],
+        "drives": [drive.to_json() for drive in selection.drives],
         "notes": list(selection.notes),
+        "blind_share": selection.blind_share,
         "trust": None if trust is None else trust.to_json(),
-    }
-
-
-def _drive_json(selection: Selection, number: int) -> dict[str, Any]:
-    drive = selection.drives[number]
-    return {
-        "name": drive.name,
-        "path": drive.path,
-        "day": drive.day,
-        "cameras": list(drive.cameras),
-        "legs": [list(leg) for leg in drive.legs],
-        "frames": drive.frames,
-        "novelty": drive.novelty,
-        "reason": drive.reason,
     }
 
 
@@ -55,13 +44,13 @@ def choice_view(selection: Selection, trust: Trust | None) -> RenderableType:
         mine = selection.drive == number
         table.add_row(
             Text(drive.name),
-            drive.day,
+            time.strftime("%Y-%m-%d", time.gmtime(drive.start_ns / 1e9)) if drive.start_ns else "",
             Text("\n".join(drive.cameras)),
             str(len(drive.legs)),
             str(drive.frames),
             str(int((mine & selection.held_out).sum())),
             str(int((mine & selection.in_event).sum())),
-            "" if drive.novelty is None else f"{drive.novelty:.1f}",
+            "" if math.isnan(drive.novelty) else f"{drive.novelty:.1f}",
         )
     learnable, held = int(selection.learnable.sum()), int(selection.held_out.sum())
     lines = [f"{learnable} frames to learn from, {held} for the gate."]
@@ -76,11 +65,11 @@ class _Bar(RefitObserver):
         self._progress = progress
         self._task: TaskID | None = None
 
-    def stage(self, stage: str, total: int | None) -> None:
+    def stage(self, what: str, total: int | None = None) -> None:
         self._progress.start()  # not before: an empty display would leave an empty line above an error
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(stage, total=total)
+        self._task = self._progress.add_task(what, total=total)
 
     def advance(self, done: int) -> None:
         if self._task is not None:
