@@ -43,7 +43,7 @@ def _ends(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     total = weight.sum()
     if not (np.isfinite(total) and total > 0 and (weight >= 0).all()):
         raise ValueError("weights to draw by are negative, no numbers, or all zero")
-    ends = np.cumsum(weight) / total
+    ends = np.asarray(np.cumsum(weight) / total, dtype=np.float64)
     # Sums of many shares end a little beside 1: the last frame that counts takes what is left.
     ends[np.flatnonzero(weight)[-1] :] = 1.0
     return ends

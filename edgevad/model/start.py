@@ -73,7 +73,7 @@ class WarmStart(Start):
 def _few(autoencoder: Autoencoder) -> Iterator[nn.Parameter]:
     layers = [layer for layer in autoencoder.encoder if isinstance(layer, (nn.Conv2d, nn.Linear))]
     for layer in layers[:-1]:
-        assert layer.bias is not None
+        assert isinstance(layer.bias, nn.Parameter)
         yield layer.bias
     yield from layers[-1].parameters()
     yield autoencoder.mean_frame

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +97,7 @@ def _shape(images: npt.NDArray[np.uint8], motion: npt.NDArray[np.float16] | None
     return size if motion is None else f"{size} and {motion.shape[3]} of motion"
 
 
-def _joined(path: Path, parts: Sequence[tuple[npt.NDArray, npt.NDArray[np.int64] | None]]) -> npt.NDArray:  # type: ignore[type-arg]
+def _joined(path: Path, parts: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]]) -> npt.NDArray[Any]:
     """Rows of arrays (all, where None) behind each other in one file, copied a few at a time; mapped, read only."""
     counts = [len(array) if rows is None else len(rows) for array, rows in parts]
     first = parts[0][0]
@@ -110,4 +111,5 @@ def _joined(path: Path, parts: Sequence[tuple[npt.NDArray, npt.NDArray[np.int64]
             place += len(block)
     target.flush()
     del target
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    joined: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return joined
