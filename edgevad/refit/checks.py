@@ -15,12 +15,28 @@ from edgevad.refit.sight import Sight
 from edgevad.refit.standing_out import STANDS_OUT
 from edgevad.refit.verdict import Check
 
-__all__ = ["check_confirmed", "check_events", "check_log", "check_majority", "check_power", "check_probes", "check_sight"]
+__all__ = [
+    "check_confirmed",
+    "check_events",
+    "check_log",
+    "check_majority",
+    "check_power",
+    "check_probes",
+    "check_sight",
+    "probe_table",
+]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 # With fewer frames that stand out there is nothing to agree about.
-_LEAST_EVENT_FRAMES = 10
+_LEAST_EVENT_FRAMES = 15
+# Deviates from what is usual in its drive at which an event is one, whatever the condition; and its least frames.
+EVENT = 5.0
+_LEAST_RUN = 3
+# A kind of probe that the champion tells from clean frames, and how many of those it has to find for a share of it to
+# mean anything.
+_SEEN_AUROC = 0.8
+_LEAST_POWER = 0.1
 _WORDS = {"recent": "the recent drives", "replay": "what was learned before"}
 
 
@@ -34,15 +50,13 @@ def check_sight(sight: Sight, limits: Limits) -> Check:
         )
     elif dead:
         sentence = (
-            f"{sight.dead_share:.0%} of the picture has stopped to change since before (at most {limits.max_dead:.0%}): "
+            f"{sight.dead_share:.0%} of the picture has stopped to change (at most {limits.max_dead:.0%}): "
             "something covers it. Clean the lens; nothing can be learnt there."
         )
     else:
         sentence = f"{1 - sight.blind_share:.0%} of the recent frames show the world."
     details = {"dead_share": sight.dead_share, "structure": sight.structure[0], "structure_before": sight.structure[1]}
-    return Check(
-        "sight", not (blind or dead), sentence, sight.blind_share, None, limits.max_blind, details=details
-    )
+    return Check("sight", not (blind or dead), sentence, sight.blind_share, None, limits.max_blind, details=details)
 
 
 def check_log(deviates: Floats, limits: Limits) -> Check:
@@ -76,84 +90,121 @@ def check_majority(name: str, champion: Answers, challenger: Answers, limits: Li
 def check_probes(
     name: str, champion: Answers, challenger: Answers, cluster: npt.NDArray[np.int64], limits: Limits
 ) -> Check:
-    """Controlled anomalies stand out as far as before: AUROC of all kinds together, and of each."""
+    """Controlled anomalies stand out as far as before: AUROC, the mean over the kinds, and of each kind.
+
+    A kind that a model cannot see at all may rank below chance by accident, and counts as chance then: there is no gap
+    to keep.
+    """
     weights = resampled(cluster, limits.resamples, np.random.default_rng(limits.seed))
-    once = np.ones((1, len(cluster)))
-    differences, values, details = [], [], {}
-    worst, worst_kind = 0.0, ""
-    for kind in KINDS:
-        both = []
-        for who, one in (("champion", champion), ("challenger", challenger)):
-            probes, clean = one.pieces[name, kind], one.pieces[name, CLEAN]
-            both.append(weighted_auroc(probes, clean, weights, weights))
-            details[f"{who}_{kind}"] = float(weighted_auroc(probes, clean, once, once)[0])
-        differences.append(both[1] - both[0])
-        values.append((details[f"champion_{kind}"], details[f"challenger_{kind}"]))
-        loss = values[-1][0] - values[-1][1]
-        if loss > worst:
-            worst, worst_kind = loss, kind
-    before, now = (float(np.mean([pair[k] for pair in values])) for k in (0, 1))
-    spread = np.nanmean(np.stack(differences), axis=0)
+    before = {kind: _kind_auroc(champion, name, kind, weights) for kind in KINDS}
+    now = {kind: _kind_auroc(challenger, name, kind, weights) for kind in KINDS}
+    differences = np.mean([now[kind] - before[kind] for kind in KINDS], axis=0)  # the first is of no resampling
     tail = 50.0 * (1.0 - limits.confidence)
-    low, high = (float(value) for value in np.nanpercentile(spread, (tail, 100.0 - tail)))
-    interval = Interval(now - before, low, high)
-    together, single = low >= -limits.max_auroc_loss, worst <= limits.max_kind_loss
-    sentence = f"Controlled anomalies in {_WORDS[name]}: AUROC {now:.3f}, the champion's {before:.3f} ({low:+.3f} to {high:+.3f})"
+    low, high = (float(value) for value in np.nanpercentile(differences[1:], (tail, 100.0 - tail)))
+    worst = max(KINDS, key=lambda kind: float(before[kind][0] - now[kind][0]))
+    loss = float(before[worst][0] - now[worst][0])
+    means = [float(np.mean([one[kind][0] for kind in KINDS])) for one in (before, now)]
+    together, single = low >= -limits.max_auroc_loss, loss <= limits.max_kind_loss
+    sentence = (
+        f"Controlled anomalies in {_WORDS[name]} have AUROC {means[1]:.3f}, by the champion {means[0]:.3f} "
+        f"({low:+.3f} to {high:+.3f})"
+    )
     if not together:
-        sentence += f": it may have lost more than {limits.max_auroc_loss:.3f}."
+        sentence += f": more than {limits.max_auroc_loss:.3f} may be lost."
     elif not single:
-        sentence += f", but {worst_kind} lost {worst:.3f} (at most {limits.max_kind_loss:.3f})."
+        sentence += f", but {worst} loses {loss:.3f} (at most {limits.max_kind_loss:.3f})."
     else:
         sentence += "."
-    return Check(
-        f"probes, {name}", together and single, sentence, now, before, -limits.max_auroc_loss, interval, details
-    )
+    details = {
+        f"{who}_{kind}": float(values[kind][0])
+        for who, values in (("champion", before), ("challenger", now))
+        for kind in KINDS
+    }
+    interval = Interval(float(differences[0]), low, high)
+    limit = -limits.max_auroc_loss
+    return Check(f"probes, {name}", together and single, sentence, means[1], means[0], limit, interval, details)
+
+
+def _kind_auroc(one: Answers, name: str, kind: str, weights: Floats) -> Floats:
+    """(1 + B,): of all pieces, then of each of the B resamplings (B, K) in `weights`; never below chance."""
+    all_weights = np.concatenate([np.ones((1, weights.shape[1])), weights])
+    found = weighted_auroc(one.pieces[name, kind], one.pieces[name, CLEAN], all_weights, all_weights)
+    return np.asarray(np.maximum(found, 0.5), dtype=np.float64)
 
 
 def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check:
-    """Probes in replay frames, where the champion's threshold is right, are still beyond the challenger's."""
-    shares = []
-    for one in (champion, challenger):
-        found = np.concatenate([one.pieces["replay", kind] for kind in KINDS])
-        shares.append(float(np.mean(found >= one.calibration.threshold)))
-    before, now = shares
-    limit = before - limits.max_power_loss
+    """Probes in replay frames, where the champion's threshold is right, are still beyond the challenger's.
+
+    Asked of the kinds that the champion tells from clean frames at all. A challenger that took anomalies for normal has
+    a calibration that bears them, and keeps silent; the order of its scores hardly shows it.
+    """
+    clean = champion.pieces["replay", CLEAN]
+    kinds = [kind for kind in KINDS if auroc(champion.pieces["replay", kind], clean) >= _SEEN_AUROC]
+    before, now = (
+        float(np.mean([np.mean(one.pieces["replay", kind] >= one.calibration.threshold) for kind in kinds] or [0.0]))
+        for one in (champion, challenger)
+    )
+    if before < _LEAST_POWER:
+        return Check(
+            "power", None, "The champion finds hardly any controlled anomaly beyond its threshold.", now, before
+        )
+    limit = limits.min_power * before
     passed = now >= limit
-    sentence = f"{now:.0%} of the controlled anomalies in what was learned before are beyond its threshold, {before:.0%} beyond the champion's"
+    sentence = (
+        f"Of controlled anomalies in what was learned before it finds {now:.0%} beyond its threshold, the champion "
+        f"{before:.0%}"
+    )
     sentence += "." if passed else f": fewer than {limit:.0%}. It would keep silent about what the champion tells."
     return Check("power", passed, sentence, now, before, limit)
 
 
-def check_events(deviates: Floats, challenger: Answers, limits: Limits) -> Check:
-    """What stood out from its drive for the champion still does for the challenger: AUROC against the calmer half."""
-    stood, calm = deviates >= STANDS_OUT, deviates <= np.median(deviates)
-    if stood.sum() < _LEAST_EVENT_FRAMES:
-        return Check("events", None, "Nothing in the recent frames stood out for the champion.")
-    scores = challenger.judged["recent"].anomaly
-    value = auroc(scores[stood], scores[calm])
-    passed = value >= limits.min_agreement
-    sentence = f"What stood out for the champion ({stood.sum()} frames) does so with AUROC {value:.3f}"
-    sentence += "." if passed else f" (at least {limits.min_agreement:.2f}): it has come to take it for normal."
-    return Check("events", passed, sentence, value, None, limits.min_agreement)
+def check_events(deviates: Floats, segment: npt.NDArray[np.integer], challenger: Answers, limits: Limits) -> Check:
+    """What stood out from its drive for the champion is told by the challenger, some of it at least.
+
+    Not all: the champion is wrong about what has become usual since. `deviates` (N,) as `own_deviates` gives them.
+    """
+    events = _runs(deviates >= EVENT, segment)
+    if sum(last - first for first, last in events) < _LEAST_EVENT_FRAMES:
+        return Check("events", None, "Next to nothing in the recent frames stood out from its drive for the champion.")
+    told = challenger.judged["recent"].anomaly >= challenger.calibration.threshold
+    share = sum(bool(told[first:last].any()) for first, last in events) / len(events)
+    passed = share >= limits.min_told
+    sentence = f"Of {len(events)} events that stood out from their drive for the champion it tells {share:.0%}"
+    sentence += "." if passed else f" (at least {limits.min_told:.0%}): it has come to take such things for normal."
+    return Check("events", passed, sentence, share, 1.0, limits.min_told)
 
 
-def check_confirmed(confirmed: Flags, champion: Answers, challenger: Answers, limits: Limits) -> Check:
+def check_confirmed(
+    confirmed: Flags, segment: npt.NDArray[np.integer], champion: Answers, challenger: Answers, limits: Limits
+) -> Check:
     """Of the events that people confirmed, those the champion tells are told by the challenger."""
-    edges = np.flatnonzero(np.diff(np.r_[False, confirmed, False]))
     told = {
         "champion": champion.judged["recent"].anomaly >= champion.calibration.threshold,
         "challenger": challenger.judged["recent"].anomaly >= challenger.calibration.threshold,
     }
-    runs = list(zip(edges[::2], edges[1::2], strict=True))
+    runs = _runs(confirmed, segment)
     before = [k for k, (first, last) in enumerate(runs) if told["champion"][first:last].any()]
     if not before:
-        return Check("confirmed", None, "No event among the recent frames that people confirmed and the champion tells.")
+        return Check(
+            "confirmed", None, "No event among the recent frames that people confirmed and the champion tells."
+        )
     kept = sum(bool(told["challenger"][runs[k][0] : runs[k][1]].any()) for k in before)
     share = kept / len(before)
     passed = share >= limits.min_confirmed
     sentence = f"It tells {kept} of the {len(before)} confirmed events that the champion tells"
     sentence += "." if passed else f" (at least {limits.min_confirmed:.0%})."
     return Check("confirmed", passed, sentence, share, 1.0, limits.min_confirmed)
+
+
+def _runs(flags: Flags, segment: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
+    """First and last (exclusive) of each run of flagged frames of one segment, as short as _LEAST_RUN at least."""
+    found = []
+    rows = np.flatnonzero(flags)
+    breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(segment[rows]) != 0)) + 1
+    for run in np.split(rows, breaks):
+        if len(run) >= _LEAST_RUN:
+            found.append((int(run[0]), int(run[-1]) + 1))
+    return found
 
 
 def probe_table(check: Check) -> Mapping[str, tuple[float | None, float | None]]:

@@ -37,7 +37,7 @@ class Exam:
     Attributes:
         clean: the frames as they are; `segment` is the number of the piece, from 0.
         cluster: (K,) which pieces are from the same ten seconds.
-        foreign: frames of other drives, one piece or more, that splices are taken from.
+        foreign: pieces of other drives, numbered as `clean`, that splices are taken from.
         seed: of everything drawn.
     """
 
@@ -52,13 +52,15 @@ class Exam:
     def probed(self, kind: str) -> FrameCache:
         """The same pieces with an anomaly of this kind in each: made when asked for, the same every time."""
         images, motions = [], []
-        starts = _starts(self.foreign.segment)
+        source = self.clean if kind == "frozen" else self.foreign
+        count = int(source.segment[-1]) + 1
         for number in range(len(self)):
             rows = np.flatnonzero(self.clean.segment == number)
             random = np.random.default_rng([self.seed, zlib.crc32(kind.encode()), number])
-            first = int(random.choice(starts))
-            other = np.flatnonzero(self.foreign.segment == self.foreign.segment[first])
-            found = probed(_stretch(self.clean, rows), kind, random, _stretch(self.foreign, other))
+            # Never the piece itself, where there is another.
+            other = (number + int(random.integers(1, max(count, 2)))) % count
+            foreign = _stretch(source, np.flatnonzero(source.segment == other))
+            found = probed(_stretch(self.clean, rows), kind, random, foreign)
             images.append(found.images)
             if found.motion is not None:
                 motions.append(found.motion)

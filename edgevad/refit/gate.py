@@ -70,9 +70,9 @@ def judge(
         BundleError: the champion is broken.
         BackendError: the champion's engine fails.
     """
-    return _Trial(
-        champion, challenger, limits or Limits(), observer or RefitObserver(), backend, threads
-    ).judge(selection, replay, confirmed)
+    return _Trial(champion, challenger, limits or Limits(), observer or RefitObserver(), backend, threads).judge(
+        selection, replay, confirmed
+    )
 
 
 class _Trial:
@@ -195,9 +195,9 @@ class _Trial:
             self.checks.append(checks.check_probes(name, champion, challenger, exam.cluster, self.limits))
         if "replay" in exams:
             self.checks.append(checks.check_power(champion, challenger, self.limits))
-        self.checks.append(checks.check_events(deviates, challenger, self.limits))
+        self.checks.append(checks.check_events(deviates, cache.segment, challenger, self.limits))
         if confirmed is not None and confirmed.any():
-            self.checks.append(checks.check_confirmed(confirmed, champion, challenger, self.limits))
+            self.checks.append(checks.check_confirmed(confirmed, cache.segment, champion, challenger, self.limits))
         self.observer.stage("measuring how long a frame takes")
         self.checks.append(check_latency(self.champion, self.challenger, self.limits, self.backend, self.threads))
         self.evidence = _evidence(answers, exams, recent, deviates)

@@ -25,9 +25,10 @@ class Limits:
             the champion does, on recent frames and on replay.
         max_auroc_loss: of the probes together; the lower end of the interval of the difference has to stay above it.
         max_kind_loss: the same of one kind of probe by itself, of the difference and not of its interval's end.
-        max_power_loss: share of the replay's probes that the champion finds beyond its threshold and the challenger
-            does not, less those found the other way round.
-        min_agreement: AUROC with which the challenger has to tell the champion's events from what is usual.
+        min_power: share of the replay's probes that the challenger has to find beyond its threshold, of the share that
+            the champion finds beyond its own.
+        min_told: share of the events that stood out from their drive for the champion which the challenger has to
+            find beyond its threshold.
         min_confirmed: share of the events that people confirmed which the challenger has to find.
         max_flips, max_rank_loss: as `GuardLimits`, of the engine's graph against the challenger's own in float32.
         max_slower: where the champion misses the latency budget as well, the challenger's median may be so many times
@@ -49,8 +50,8 @@ class Limits:
     max_more_alarms: float = 0.05
     max_auroc_loss: float = 0.05
     max_kind_loss: float = 0.15
-    max_power_loss: float = 0.15
-    min_agreement: float = 0.8
+    min_power: float = 0.5
+    min_told: float = 0.2
     min_confirmed: float = 0.8
     max_flips: float = 0.01
     max_rank_loss: float = 0.01

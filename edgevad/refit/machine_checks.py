@@ -21,7 +21,7 @@ from edgevad.runtime.selftest import prove
 
 __all__ = ["check_latency", "check_quantisation", "check_self_test"]
 
-# Frames that the engine's graph is held against the float one on, and the least that the guard's shares mean anything of.
+# Frames that the engine's graph is held against the float one on.
 _GUARD_FRAMES = 300
 _MEASURED_S = 2.0
 _SIZE_PX = (640, 480)
@@ -76,7 +76,9 @@ def check_latency(
     """99 of 100 frames within the budget of the target's profile; where the champion misses it too, hardly slower."""
     manifest = challenger.manifest
     if backend is not None and backend != manifest.backend:
-        return Check("latency", None, f"Not measured: {backend} stands in for {manifest.backend}, the engine it is for.")
+        return Check(
+            "latency", None, f"Not measured: {backend} stands in for {manifest.backend}, the engine it is for."
+        )
     budget_s = manifest.device().latency_budget_ms / 1e3
     images = made_up_images(_SIZE_PX, 8)
     found: list[Measurement] = []

@@ -10,7 +10,7 @@ picture has no speed there, what moves has one, what was moved takes it along.
 | occlusion | a plain patch, 20 to 40 % of the frame's sides, stays before the lens |
 | object | a shaded polygon of a colour that the place does not have, 20 to 40 % of the sides, comes nearer |
 | blur | the frame out of focus, by 2 to 4 % of its width |
-| frozen | a region of half the frame's sides or more shows the stretch's first frame; still worlds do not change by it |
+| frozen | a region of half the frame's sides or more stands still, at what it showed at another time of that drive |
 | shifted | a region of that size is moved by 15 to 35 % of its width |
 | cast | channels multiplied by 0.45 to 0.75 or by 1.3 to 1.7 |
 | splice | a region of that size is another drive's |
@@ -55,8 +55,8 @@ class Stretch:
 def probed(stretch: Stretch, kind: str, random: np.random.Generator, foreign: Stretch) -> Stretch:
     """A copy of `stretch` with an anomaly of this kind (one of KINDS) in every frame; it is left as it was.
 
-    `foreign`, at least one frame of another drive of the same size, is what "splice" takes from; shorter ones are run
-    through again.
+    `foreign`, at least one frame of the same size, is what "splice" takes from, frame by frame (a shorter one is run
+    through again), and "frozen" its first frame; other kinds do not look at it.
     """
     motion = None if stretch.motion is None else stretch.motion.copy()
     copy = Stretch(stretch.images.copy(), motion)
@@ -81,7 +81,7 @@ def _set_speed(stretch: Stretch, mask: npt.NDArray[np.bool_], frame: int, speed:
 
 def _occlude(stretch: Stretch, random: _Random, foreign: Stretch) -> None:
     rows, columns = _region(stretch.images.shape[1:], random, 0.2, 0.4)
-    # A hue far from black and white, so that it stands out by night and by day.
+    # Far from black and white: such patches are to be seen by night and by day.
     stretch.images[:, rows, columns] = random.integers(30, 226, 3, dtype=np.uint8)
     if stretch.motion is not None:
         stretch.motion[:, rows, columns] = 0
@@ -126,9 +126,9 @@ def _blur(stretch: Stretch, random: _Random, foreign: Stretch) -> None:
 
 def _freeze(stretch: Stretch, random: _Random, foreign: Stretch) -> None:
     rows, columns = _region(stretch.images.shape[1:], random, 0.5, 0.8)
-    stretch.images[1:, rows, columns] = stretch.images[0, rows, columns]
+    stretch.images[:, rows, columns] = foreign.images[0, rows, columns]
     if stretch.motion is not None:
-        stretch.motion[1:, rows, columns] = 0
+        stretch.motion[:, rows, columns] = 0
 
 
 def _shift(stretch: Stretch, random: _Random, foreign: Stretch) -> None:

@@ -41,7 +41,9 @@ class Sight:
     structure: tuple[float, float]
 
 
-def sight_of(recent: npt.NDArray[np.uint8], before: npt.NDArray[np.uint8] | None, spec: LensSpec | None = None) -> Sight:
+def sight_of(
+    recent: npt.NDArray[np.uint8], before: npt.NDArray[np.uint8] | None, spec: LensSpec | None = None
+) -> Sight:
     """Look at `recent` (N, h, w, 3) uint8; `before` (M, h, w, 3), of when the lens was known to be clear, or None."""
     spec = LensSpec() if spec is None else spec
     now = _Looks.at(recent)

@@ -21,17 +21,20 @@ __all__ = ["STANDS_OUT", "own_deviates"]
 
 Floats = npt.NDArray[np.float64]
 # Deviates from what is usual in its drive beyond which a frame stands out.
-STANDS_OUT = 3.0
-# The calmer part that says what is usual: with two fifths of the frames anomalous it is still of normal ones alone.
-_CALM_FROM, _CALM_TO, _POINTS = 0.05, 0.45, 16
+STANDS_OUT = 4.0
+# Says where what is usual lies: with two fifths of the frames anomalous it is still the median of the normal ones.
+_CALM = 0.3
 # A drive shorter than this says little of what is usual in it, and is seen with the others.
 _LEAST_FRAMES = 200
-# Of the scale by the champion's own calibration: a drive of one view repeats itself, and no more than that.
-_LEAST_SCALE = 0.5
 
 
-def own_deviates(windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integer], calibration: Calibration) -> Floats:
+def own_deviates(
+    windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integer], calibration: Calibration
+) -> Floats:
     """How far each frame stands out from its own drive, (N,): the largest deviate of the parts that decide.
+
+    The location of each part is the drive's own, its scale the champion's: a scale taken from a log that is anomalous
+    for two fifths is that of the anomalies, and nothing would stand out.
 
     `windowed` (N, P) scores by the champion, `drive` (N,) which drive a frame is of.
     """
@@ -45,15 +48,7 @@ def own_deviates(windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integ
     for group in groups:
         for column, part in zip(amplitude[group].T, calibration.parts, strict=True):
             if part.margin is not None:
-                deviates = _standardised(column, _LEAST_SCALE * part.scale) - part.margin
+                location = float(np.quantile(column, _CALM)) - NormalDist().inv_cdf(_CALM) * part.scale
+                deviates = (column - location) / part.scale - part.margin
                 found[group] = np.maximum(found[group], deviates)
     return found
-
-
-def _standardised(amplitude: Floats, least: float) -> Floats:
-    """Deviates by a line through the normal quantile plot of the calmer part (Lloyd 1952, as the calibration)."""
-    shares = np.linspace(_CALM_FROM, _CALM_TO, _POINTS)
-    normal = np.array([NormalDist().inv_cdf(share) for share in shares])
-    slope, location = np.polyfit(normal, np.quantile(amplitude, shares), 1)
-    scale = max(float(slope), least, 1e-6 * max(abs(float(location)), 1e-6))
-    return np.asarray((amplitude - location) / scale, dtype=np.float64)

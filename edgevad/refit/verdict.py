@@ -74,7 +74,7 @@ class Evidence:
     """What a page shows beside the figures; kept in memory only.
 
     Attributes:
-        anomaly: anomaly scores of the clean frames, champion's and challenger's, by set ("recent", "replay"); (N,) each.
+        anomaly: anomaly scores (N,) of the clean frames, champion's and challenger's, by set ("recent", "replay").
         thresholds: the champion's and the challenger's.
         stood_out: (N,) how far each recent frame stands out from its own drive by the champion; None where not asked.
         segment: (N,) of the recent frames.
