@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -31,23 +31,24 @@ class Trial:
     """How a newly activated bundle has done so far. Seconds are of running, however often the vehicle was parked.
 
     Attributes:
-        running_s: frames were scored for so long.
-        alarms: events that began meanwhile; `alarm_s` of the seconds were inside events.
+        running_s: frames were scored for so long; `watched_s` is the same summed over the cameras.
+        alarms: events that began meanwhile; `alarm_s` of the seconds in `watched_s` were inside events.
         crashes: starts after which the process was gone without an end (killed, by a signal or the watchdog).
         power_cuts: starts in a row that the power ended within a minute: a bundle may take the whole machine down.
         under_way: boot id of the start that has not ended yet, "" where there is none; `started_at_s` is what
             `running_s` was then.
-        slowest_ms: what 95 % of the frames of the bundle before took this machine at most; 0 where nobody knows.
+        before_ms: what 95 % of the frames took this machine with the bundle before, at most; 0 where nobody knows.
     """
 
     running_s: float = 0.0
+    watched_s: float = 0.0
     alarms: int = 0
     alarm_s: float = 0.0
     crashes: int = 0
     power_cuts: int = 0
     under_way: str = ""
     started_at_s: float = 0.0
-    slowest_ms: float = 0.0
+    before_ms: float = 0.0
 
     def started(self, boot: str) -> Trial:
         """The same at the next start, in the boot of this id."""
@@ -56,14 +57,11 @@ class Trial:
             crashes += 1
         elif self.under_way:
             cuts = cuts + 1 if self.running_s - self.started_at_s < _CAME_UP_S else 0
-        return self._with(crashes=crashes, power_cuts=cuts, under_way=boot, started_at_s=self.running_s)
+        return replace(self, crashes=crashes, power_cuts=cuts, under_way=boot, started_at_s=self.running_s)
 
     def ended(self) -> Trial:
         """The same after an end that nobody has to worry about."""
-        return self._with(under_way="", power_cuts=0)
-
-    def _with(self, **changes: Any) -> Trial:
-        return Trial(**{**asdict(self), **changes})
+        return replace(self, under_way="", power_cuts=0)
 
 
 @dataclass(frozen=True)

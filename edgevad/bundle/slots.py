@@ -18,8 +18,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevad._files import atomic_directory, input_errors, output_errors, sync_directory
-from edgevad.bundle.blocked import Blocked, block, blocked_bundles, check_not_blocked, unblock
+from edgevad.bundle import blocked
+from edgevad.bundle.blocked import Blocked, blocked_bundles, check_not_blocked
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.home import home_directory
 from edgevad.bundle.members import MANIFEST_NAME, FolderMembers
@@ -42,6 +43,7 @@ __all__ = ["SlotInfo", "Slots", "activate", "active_bundle"]
 
 _SLOTS = ("a", "b")
 _STAGED = ".staged"
+_UNKNOWN = Record("?", "healthy")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class SlotInfo:
             trial = self.trial
             value["trial"] = {
                 "running_s": round(trial.running_s, 1),
+                "watched_s": round(trial.watched_s, 1),
                 "alarms": trial.alarms,
                 "alarm_s": round(trial.alarm_s, 1),
                 "crashes": trial.crashes,
@@ -195,7 +198,7 @@ class Slots:
 
         Args:
             why: a sentence for people, kept with the bundle that is left.
-            leaving: digest of the bundle that is to be left; nothing is done where another one is in use by now.
+            leaving: digest of the bundle that is to be left; where another one is in use by now, that stays so.
             to: name of the slot that is meant, for people who want to be sure.
 
         Returns the slot that is in use then.
@@ -206,11 +209,16 @@ class Slots:
             SignatureError: the other one is signed by nobody this device trusts any more.
             OutputError: the home folder cannot be written.
         """
+        if self.current is None:
+            raise _nothing_active()
         with self._changing():
             current = self.current
-            if current is None:
-                raise _nothing_active()
-            if (leaving is not None and current.digest != leaving) or to == current.slot:
+            assert current is not None, "the link is never taken away"
+            if leaving is not None and current.digest != leaving:
+                if block:
+                    blocked.block(leaving, read_records(self._records).get(leaving, _UNKNOWN).name, why)
+                return current
+            if to == current.slot:
                 return current
             other = self.other
             if other is None or (to is not None and to != other.slot):
@@ -292,11 +300,13 @@ class Slots:
         """Swap to the bundle that lies in `slot` already."""
         info = self._info(slot)
         current = self.current
-        if info.state != "healthy" and info != current:
+        if info == current and info.state == "trial" and not wish.trial:
+            self._write({info.digest: wish.record("healthy")})
+        elif info.state != "healthy" and info != current:
             state: SlotState = "trial" if self._has_way_back(current, slot) and wish.trial else "healthy"
             self._write({info.digest: wish.record(state)})
         if wish.unblock:
-            unblock(info.digest)
+            blocked.unblock(info.digest)
         if current is None or current.path != slot:
             self._point(slot)
 
@@ -311,11 +321,11 @@ class Slots:
         # Before the folder is there: a record is looked up by its digest and says nothing of any other bundle.
         self._write({wish.digest: wish.record(state)})
         if wish.unblock:
-            unblock(wish.digest)
+            blocked.unblock(wish.digest)
         with output_errors(slot):
             if slot.exists():
-                old = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{slot.name}.", suffix=".old"))
-                slot.replace(old / "replaced")
+                # Beside it: another user's folder may be renamed there, and not moved anywhere else.
+                slot.replace(self._folder / f".{slot.name}.{uuid.uuid4().hex[:8]}.old")
             staged.replace(slot)
             sync_directory(self._folder)
         self._point(slot)
@@ -327,10 +337,12 @@ class Slots:
 
     def _block(self, current: SlotInfo, why: str) -> None:
         # First of all: whatever happens from now on, it is not tried again.
-        block(current.digest, current.name, why)
+        blocked.block(current.digest, current.name, why)
         self._write({current.digest: Record(current.name, "failed", why, current.activated_ns, current.trial)})
 
     def _remember(self, digest: str, change: Callable[[Record], Record]) -> bool:
+        if digest not in read_records(self._records):
+            return False  # nor is a disk asked to be written that may not be
         with self._changing():
             record = read_records(self._records).get(digest)
             if record is None or record.state != "trial":

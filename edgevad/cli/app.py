@@ -24,6 +24,7 @@ COMMANDS = (
     "events",
     "evaluate",
     "activate",
+    "slots",
     "refit",
     "build",
     "bench",

@@ -46,6 +46,15 @@ def install(
     memory_max: Annotated[
         str, typer.Option("--memory-max", help="Memory it may take, such as 2G.", show_default="no limit")
     ] = "",
+    refit: Annotated[
+        Optional[str],
+        typer.Option(
+            "--refit",
+            metavar="HOW-OFTEN",
+            help="Refit the model from logged drives: daily, weekly, monthly or never.",
+            show_default="as it is installed, else never",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the files and what would be run; do nothing.")
     ] = False,
@@ -55,15 +64,25 @@ def install(
 
     program = None if executable is None else (str(executable),)
     plan = plan_installation(
-        config, root=root, command=program, start=start, all_devices=all_devices, memory_max=memory_max
+        config,
+        root=root,
+        command=program,
+        start=start,
+        all_devices=all_devices,
+        memory_max=memory_max,
+        refit=refit,
     )
     if dry_run:
+        for path in plan.removed:
+            print(f"# would remove {path}")
         for path, text in plan.files.items():
             print(f"# {path}\n{text}")
         for command in plan.commands:
             print("# would run: " + " ".join(command))
         return
     plan.carry_out()
+    for path in plan.removed:
+        print(f"Removed {path}")
     for path in plan.files:
         print(f"Wrote {path}")
     for command in plan.commands:
@@ -77,7 +96,8 @@ def status(json_output: Json = False) -> None:
 
     state = service_state()
     if json_output:
-        print(json.dumps({"installed": state.is_installed, "active": state.is_active, **state.properties}))
+        flags = {"installed": state.is_installed, "active": state.is_active}
+        print(json.dumps({**flags, **state.properties, "refit": state.refit}))
     elif not state.is_installed:
         print("The service is not installed. Run: sudo edgevad service install")
     else:
@@ -85,7 +105,7 @@ def status(json_output: Json = False) -> None:
 
         from edgevad.report.service_view import service_table
 
-        Console().print(service_table(state.properties))
+        Console().print(service_table(state.properties, state.refit))
     if not state.is_active:
         raise typer.Exit(3)
 

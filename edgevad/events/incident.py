@@ -17,6 +17,7 @@ IncidentKind = Literal[
     "storage",  # a disk is full, or cannot be written
     "sink",  # an outlet cannot be reached or fails
     "config",  # settings were loaded anew, or could not be
+    "bundle",  # another bundle is in use, has passed its trial, or was gone back from
 ]
 
 

@@ -20,15 +20,22 @@ _ROWS = (
     ("process", "MainPID"),
     ("at boot", "UnitFileState"),
 )
+_REFIT_ROWS = (
+    ("refit", "ActiveState"),
+    ("last refit", "LastTriggerUSec"),
+    ("its result", "Result"),
+    ("next refit", "NextElapseUSecRealtime"),
+)
 
 
-def service_table(properties: Mapping[str, str]) -> Table:
-    """What systemd says of the service, a row each; what it does not tell is left out."""
+def service_table(properties: Mapping[str, str], refit: Mapping[str, str] | None = None) -> Table:
+    """What systemd says of the service and of its timer, a row each; what it does not tell is left out."""
     table = Table(title="edgevad.service", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, key in _ROWS:
-        value = properties.get(key, "")
+    rows = [(name, key, properties.get(key, "")) for name, key in _ROWS]
+    rows += [(name, key, (refit or {}).get(key, "")) for name, key in _REFIT_ROWS]
+    for name, key, value in rows:
         if key == "MemoryCurrent":
             value = f"{int(value) / 1e6:.0f} MB" if value.isdigit() else ""
         if value:

@@ -171,6 +171,11 @@ class Pipeline:
         return any(source.is_live for source in self.sources)
 
     @property
+    def is_over(self) -> bool:
+        """No further frame will be decided about."""
+        return self.stopped or self._is_closed
+
+    @property
     def rate_hz(self) -> float | None:
         """Frames a second that the governor allows each camera; None where it lets all pass."""
         return None if self._governor is None else self._governor.rate_hz

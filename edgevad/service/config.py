@@ -30,6 +30,7 @@ from edgevad.service.sections import (
     MqttConfig,
     RefitConfig,
     RunSection,
+    TrialConfig,
     WebhookConfig,
 )
 
@@ -38,7 +39,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload, or read by other commands; the others need a restart.
-_RELOADED = ("detection", "events", "drives", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = ("detection", "trial", "events", "drives", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class RunConfig:
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     lens: LensConfig | None = None
     governor: GovernorConfig | None = None
+    trial: TrialConfig = field(default_factory=TrialConfig)
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
     refit: RefitConfig | None = None

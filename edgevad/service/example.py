@@ -20,13 +20,14 @@ Checked by: edgevad config check FILE
 A line that starts with "#" and no blank after it is a setting that can be switched on.
 Values that stand here are the defaults, but for those of the camera. Relative paths are relative to this file.
 """
-_ON = ("run", "camera", "detection", "lens", "governor", "events", "logging")
+_ON = ("run", "camera", "detection", "lens", "governor", "trial", "events", "logging")
 _WORDS = {
     "run": "What scores.",
     "camera": "A camera; again for each further one.",
     "detection": "When an event starts and ends. Taken up by a reload (SIGHUP).",
     "lens": "When a lens shows nothing to judge: told as a camera's fault, never as an anomaly. Without it: not asked.",
     "governor": "Looks at fewer frames where the machine gets too slow or too hot. Without it: never.",
+    "trial": "What sends a newly activated bundle back to the one before, by itself. Not where [run] names a bundle.",
     "events": "Events are kept, with clips. Without it: not.",
     "drives": "Everything that is seen is logged, as MCAP files. Without it: not.",
     "refit": "Brings the model up to date from logged drives: edgevad refit --config FILE, by hand or by its timer.",

@@ -15,6 +15,14 @@ from edgevad.errors import ConfigError, OptionError, ServiceError
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.needs import read_paths, written_folders
 from edgevad.service.reach import check_reach, check_writable
+from edgevad.service.refit_unit import (
+    REFIT_TIMER,
+    REFIT_UNIT,
+    refit_timer_text,
+    refit_unit_text,
+    schedule_of,
+    schedule_seen,
+)
 from edgevad.service.unit import (
     GROUPS,
     PLUGIN_GROUPS,
@@ -37,7 +45,8 @@ __all__ = [
     "uninstall",
 ]
 
-_UNIT = Path("etc/systemd/system") / UNIT_NAME
+_UNITS = Path("etc/systemd/system")
+_UNIT = _UNITS / UNIT_NAME
 _SYSUSERS = Path("etc/sysusers.d/edgevad.conf")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 _COMMAND_S = 60.0
@@ -54,6 +63,8 @@ _PROPERTIES = (
     "WatchdogTimestamp",
     "MemoryCurrent",
 )
+_OF_TIMER = ("LoadState", "LastTriggerUSec", "NextElapseUSecRealtime")
+_OF_REFIT = ("ActiveState", "Result")
 
 
 @dataclass(frozen=True)
@@ -64,16 +75,23 @@ class Installation:
         root: where the system lies: "/", or the folder of an image.
         files: what is written, by path.
         commands: what is run afterwards, in this order.
+        removed: files that are taken away before, where a timer is there and not wanted any more.
     """
 
     root: Path
     files: dict[Path, str]
     commands: tuple[tuple[str, ...], ...]
+    removed: tuple[Path, ...] = ()
 
     def carry_out(self) -> None:
         """Raises ServiceError or OutputError; files are whole or not there."""
         if self.root == Path("/"):
             _need_root("install")
+        if self.removed:
+            _call(_disabling(self.root, REFIT_TIMER))
+        for path in self.removed:
+            with output_errors(path):
+                path.unlink(missing_ok=True)
         for path, text in self.files.items():
             with atomic_file(path, "w") as stream:
                 stream.write(text)
@@ -97,19 +115,23 @@ def plan_installation(
     start: bool = True,
     all_devices: bool = False,
     memory_max: str = "",
+    refit: str | None = None,
 ) -> Installation:
     """Check everything that can be checked, and say what is to be done. Nothing is written.
 
-    `config` is a path on the machine itself: within `root` where that is an image.
+    `config` is a path on the machine itself: within `root` where that is an image. `refit` is how often the model is
+    refitted: "daily", "weekly", "monthly" or "never"; None leaves that as it is.
 
     Raises:
         ConfigError: the configuration cannot be used.
-        OptionError: `memory_max` is no size.
+        OptionError: `memory_max` is no size, or `refit` none of these.
         ServiceError: the service's user could not reach the program, the configuration or a file that names, or not
             write to a folder that is there.
     """
     if memory_max and re.fullmatch(r"[1-9][0-9]*[KMGT]?", memory_max) is None:
         raise OptionError(f"a memory limit of {memory_max[:40]!r}", expected="bytes, such as 1500M or 2G")
+    timer = root / _UNITS / REFIT_TIMER
+    schedule = schedule_seen(timer) if refit is None else schedule_of(refit)
     is_image = root != Path("/")
     found = _within(root, config.absolute()) if is_image else config.absolute()
     if not found.exists():
@@ -138,18 +160,23 @@ def plan_installation(
         for path in writes:
             check_writable(path)
     files = {root / _SYSUSERS: sysusers_text(), root / _UNIT: unit_text(spec)}
+    refit_files = (root / _UNITS / REFIT_UNIT, timer)
+    if schedule is not None:
+        files |= dict(zip(refit_files, (refit_unit_text(spec), refit_timer_text(schedule)), strict=True))
+    removed = tuple(path for path in refit_files if path.exists()) if schedule is None else ()
+    enabled = (UNIT_NAME, *(() if schedule is None else (REFIT_TIMER,)))
     if is_image:
         # The image makes the user at its first boot.
-        return Installation(root, files, (("systemctl", f"--root={root}", "enable", UNIT_NAME),))
+        return Installation(root, files, (("systemctl", f"--root={root}", "enable", *enabled),), removed)
     commands = [
         ("systemd-sysusers", f"/{_SYSUSERS}"),
         *(("install", "-d", "-m", "0750", "-o", USER, "-g", USER, str(path)) for path in writes if not path.exists()),
         ("systemctl", "daemon-reload"),
-        ("systemctl", "enable", UNIT_NAME),
+        ("systemctl", "enable", *enabled),
     ]
     if start:
-        commands.append(("systemctl", "restart", UNIT_NAME))
-    return Installation(root, files, tuple(commands))
+        commands.append(("systemctl", "restart", *enabled))
+    return Installation(root, files, tuple(commands), removed)
 
 
 def uninstall(root: Path = Path("/")) -> list[Path]:
@@ -164,11 +191,14 @@ def uninstall(root: Path = Path("/")) -> list[Path]:
     unit = root / _UNIT
     if not unit.exists():
         raise ServiceError("the service is not installed", where=unit)
-    if root != Path("/"):
-        _call(("systemctl", f"--root={root}", "disable", UNIT_NAME))
-    elif has_systemd():
-        _call(("systemctl", "disable", "--now", UNIT_NAME))
-    gone = [path for path in (unit, root / _SYSUSERS) if path.exists()]
+    refit = [path for path in (root / _UNITS / REFIT_TIMER, root / _UNITS / REFIT_UNIT) if path.exists()]
+    if root != Path("/") or has_systemd():
+        if refit:
+            _call(_disabling(root, REFIT_TIMER))
+        if refit and root == Path("/"):
+            _call(("systemctl", "stop", REFIT_UNIT))  # it may be learning
+        _call(_disabling(root, UNIT_NAME))
+    gone = [*refit, *(path for path in (unit, root / _SYSUSERS) if path.exists())]
     for path in gone:
         with output_errors(path):
             path.unlink()
@@ -177,11 +207,22 @@ def uninstall(root: Path = Path("/")) -> list[Path]:
     return gone
 
 
+def _disabling(root: Path, unit: str) -> tuple[str, ...]:
+    at_once = ("disable", "--now") if root == Path("/") else (f"--root={root}", "disable")
+    return ("systemctl", *at_once, unit)
+
+
 @dataclass(frozen=True)
 class ServiceState:
-    """What systemd says of the service; a figure that it does not tell is empty."""
+    """What systemd says of the service; a figure that it does not tell is empty.
+
+    Attributes:
+        properties: of the service, by systemd's names.
+        refit: when its model was refitted and will be, by systemd's names; None where no timer is installed.
+    """
 
     properties: dict[str, str]
+    refit: dict[str, str] | None = None
 
     @property
     def is_installed(self) -> bool:
@@ -200,9 +241,17 @@ def service_state() -> ServiceState:
     """
     if not has_systemd():
         raise ServiceError("systemd does not run here", fix="Run edgevad run --config FILE instead")
-    output = _call(("systemctl", "show", UNIT_NAME, f"--property={','.join(_PROPERTIES)}"))
+    timer = _shown(REFIT_TIMER, _OF_TIMER)
+    refit = None
+    if timer.get("LoadState") not in (None, "", "not-found"):
+        refit = {**_shown(REFIT_UNIT, _OF_REFIT), **{key: timer.get(key, "") for key in _OF_TIMER[1:]}}
+    return ServiceState(_shown(UNIT_NAME, _PROPERTIES), refit)
+
+
+def _shown(unit: str, names: tuple[str, ...]) -> dict[str, str]:
+    output = _call(("systemctl", "show", unit, f"--property={','.join(names)}"))
     pairs = (line.partition("=") for line in output.splitlines())
-    return ServiceState({key: value for key, _, value in pairs if key in _PROPERTIES})
+    return {key: value for key, _, value in pairs if key in names}
 
 
 def has_systemd() -> bool:

@@ -108,7 +108,7 @@ class LogSink(Sink):
 
     def incident(self, incident: Incident) -> None:
         is_bad = incident.lasts and incident.kind in ("camera_lost", "storage")
-        is_notable = incident.lasts or incident.kind == "config"
+        is_notable = incident.lasts or incident.kind in ("config", "bundle")
         level = logging.ERROR if is_bad else logging.WARNING if is_notable else logging.INFO
         self._say(level, self._incident_line(incident), incident=incident.to_json())
 

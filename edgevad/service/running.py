@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from os import PathLike
 
-from edgevad.bundle import Bundle, active_bundle
+from edgevad.bundle import Bundle, Manifest, active_bundle
 from edgevad.errors import ConfigError, EdgevadError
 from edgevad.events.dispatch import Dispatcher
 from edgevad.events.incident import Incident
@@ -25,15 +25,18 @@ from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.session import RunSummary, run_session
 from edgevad.runtime.shadow import ShadowFeed
 from edgevad.runtime.threshold import Hysteresis
+from edgevad.runtime.trial import TrialSpec
+from edgevad.service.champion import Champion
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.logs import LogSink, configure_logging, log_uncaught
 from edgevad.service.meter import RunMeter
 from edgevad.service.notify import Notifier, Watchdog
-from edgevad.service.sections import CameraConfig, DetectionConfig
+from edgevad.service.sections import CameraConfig, DetectionConfig, is_recording
 from edgevad.service.signals import noting_hangups, obeying_signals
 from edgevad.service.sinks import Deferred, SinkSet
 from edgevad.sources import open_source
 from edgevad.sources.source import Source
+from edgevad.targets import Target
 
 __all__ = ["ServiceRun", "calibrated", "run_service"]
 
@@ -90,8 +93,15 @@ class ServiceRun:
             sinks = self._sinks.of(config, starting=True)
             for sink in sinks:
                 stack.callback(sink.abandon)
-            bundle = Bundle.open(active_bundle() if config.run.bundle is None else config.run.bundle)
-            self._scorer = stack.enter_context(self._opened_scorer(bundle))
+            # A recording's frames all belong to one bundle, and a bundle that is named stays the one.
+            is_followed = config.run.bundle is None and not any(is_recording(one.source) for one in config.cameras)
+            self._champion: Champion | None = None
+            if is_followed:
+                self._champion = Champion(self._opened_scorer, self._adjusted, self._reloading, self._trial_spec)
+                stack.push(self._champion)
+            else:
+                path = active_bundle() if config.run.bundle is None else config.run.bundle
+                self._named = stack.enter_context(self._opened_scorer(Bundle.open(path)))
             scorer = calibrated(self._scorer, config.detection)
             cameras = [stack.enter_context(open_camera(camera)) for camera in config.cameras]
             if len({camera.is_live for camera in cameras}) > 1:
@@ -106,7 +116,7 @@ class ServiceRun:
                 cameras,
                 hysteresis=config.detection.hysteresis(scorer.calibration.threshold),
                 lens=None if config.lens is None else config.lens.build(LensSpec),
-                governor=self._governor(bundle),
+                governor=self._governor(self._manifest.device()),
                 heartbeat=self._beat,
             )
             is_lossless = not self.pipeline.is_live
@@ -129,7 +139,7 @@ class ServiceRun:
             self.pipeline.on_scored = self._on_scored
             stack.pop_all()
         self._stack = ExitStack()
-        self._stack.enter_context(self._scorer)
+        self._stack.push(self._named if self._champion is None else self._champion)
         self._stack.callback(self._machine.close)
         self._stack.callback(self._shadow.close)
         self._stack.enter_context(self._dispatcher)
@@ -146,12 +156,14 @@ class ServiceRun:
         """Until `stop`, or for `max_frames`."""
         self._machine.start()
         self._shadow.start()
+        if self._champion is not None:
+            self._champion.attach(self.pipeline)
         self._notifier.ready(f"waiting for frames of {len(self.config.cameras)} cameras")
         detection = self.config.detection
         calibration = self.pipeline.scorer.calibration
         return run_session(
             self.pipeline,
-            [self._meter, self._dispatcher, *self._views],
+            [self._meter, *([] if self._champion is None else [self._champion]), self._dispatcher, *self._views],
             sources=[source.name for source in self.pipeline.sources],
             alarms_per_hour=None if detection.threshold is not None else calibration.alarms_per_hour,
             device=self.config.run.device,
@@ -173,9 +185,12 @@ class ServiceRun:
         """
         with self._reloading:
             self._notifier.reloading()
+            if self._champion is not None:
+                self._champion.look()
             try:
                 newer = load_config(self.config.path)
-                scorer = calibrated(self._scorer, newer.detection)
+                opened = self._scorer
+                scorer = calibrated(opened, newer.detection)
                 hysteresis = newer.detection.hysteresis(scorer.calibration.threshold)
                 sinks = self._sinks.of(newer)
             except Exception as error:  # whatever it is, the vehicle goes on as before
@@ -185,14 +200,23 @@ class ServiceRun:
                 self._notifier.ready()
                 return
             swapped = threading.Event()
-            self.pipeline.call(lambda: self._swap(newer, scorer, hysteresis, sinks, swapped))
-            while not (swapped.wait(1.0) or self.pipeline.stopped):
+            self.pipeline.call(lambda: self._swap(newer, opened, scorer, hysteresis, sinks, swapped))
+            while not (swapped.wait(1.0) or self.pipeline.is_over):
                 pass
             self._notifier.ready()
 
     def _swap(
-        self, newer: RunConfig, scorer: Scorer, hysteresis: Hysteresis, sinks: list[Sink], swapped: threading.Event
+        self,
+        newer: RunConfig,
+        opened: Scorer,
+        scorer: Scorer,
+        hysteresis: Hysteresis,
+        sinks: list[Sink],
+        swapped: threading.Event,
     ) -> None:
+        if opened is not self._scorer:  # an engine failed meanwhile, and the bundle before is in use again
+            scorer = calibrated(self._scorer, newer.detection)
+            hysteresis = newer.detection.hysteresis(scorer.calibration.threshold)
         restart = self._started.needs_restart(newer)
         later = f"; {', '.join(restart)} changed as well, which takes a restart" if restart else ""
         self.pipeline.apply(scorer.calibration, hysteresis)
@@ -205,6 +229,23 @@ class ServiceRun:
         )
         swapped.set()
 
+    @property
+    def _scorer(self) -> Scorer:
+        """What is in use, as it was opened."""
+        return self._named if self._champion is None else self._champion.scorer
+
+    def _adjusted(self, scorer: Scorer) -> tuple[Scorer, Hysteresis]:
+        """`scorer` as the settings in force ask for it, and when events start."""
+        adjusted = calibrated(scorer, self.config.detection)
+        return adjusted, self.config.detection.hysteresis(adjusted.calibration.threshold)
+
+    def _trial_spec(self, manifest: Manifest | None) -> TrialSpec:
+        detection = self.config.detection
+        budget = detection.alarms_per_hour
+        if budget is None and manifest is not None and detection.threshold is None:
+            budget = manifest.calibration.alarms_per_hour
+        return self.config.trial.spec(manifest, budget)
+
     def _opened_scorer(self, bundle: Bundle) -> Scorer:
         run = self.config.run
 
@@ -212,16 +253,18 @@ class ServiceRun:
             self._notifier.extend_timeout(_BUILD_STEP_S)
             self._notifier.status("building the engine")
 
-        return Scorer.from_bundle(bundle, backend=run.backend, threads=run.threads, on_build=on_build)
+        scorer = Scorer.from_bundle(bundle, backend=run.backend, threads=run.threads, on_build=on_build)
+        self._manifest = bundle.manifest
+        return scorer
 
-    def _governor(self, bundle: Bundle) -> Governor | None:
+    def _governor(self, target: Target) -> Governor | None:
         section = self.config.governor
         if section is None:
             return None
         rates = [camera.fps_hz for camera in self.config.cameras]
         known = [rate for rate in rates if rate is not None]
         fastest = max(known) if len(known) == len(rates) else None
-        return Governor(section.spec(bundle.manifest.device()), fastest)
+        return Governor(section.spec(target), fastest)
 
     def _on_scored(self, prepared: PreparedFrame, result: Result) -> None:
         """For those who bring the model up to date: the vehicle drives; and the frame, where a challenger is tried."""

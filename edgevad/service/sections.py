@@ -13,7 +13,7 @@ from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, 
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.refitting import RefitConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import GovernorConfig, LensConfig
+from edgevad.service.watching import GovernorConfig, LensConfig, TrialConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -31,6 +31,7 @@ __all__ = [
     "MqttConfig",
     "RefitConfig",
     "RunSection",
+    "TrialConfig",
     "WebhookConfig",
 ]
 
@@ -193,6 +194,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "detection": DetectionConfig,
     "lens": LensConfig,
     "governor": GovernorConfig,
+    "trial": TrialConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
     "refit": RefitConfig,

@@ -26,6 +26,9 @@ __all__ = [
     "UNIT_NAME",
     "USER",
     "UnitSpec",
+    "devices_text",
+    "escaped",
+    "sandbox_text",
     "sysusers_text",
     "unit_spec",
     "unit_text",
@@ -126,11 +129,13 @@ def sysusers_text() -> str:
 
 def unit_text(spec: UnitSpec) -> str:
     """The whole unit file."""
-    return "\n".join([_unit(spec), _service(spec), _resources(spec), _sandbox(spec), _devices(spec), _install()])
+    return "\n".join(
+        [_unit(spec), _service(spec), _resources(spec), sandbox_text(spec), devices_text(spec), _install()]
+    )
 
 
 def _unit(spec: UnitSpec) -> str:
-    mounts = " ".join(_escape(path) for path in (spec.config, *spec.readable, *spec.writable))
+    mounts = " ".join(escaped(path) for path in (spec.config, *spec.readable, *spec.writable))
     return dedent(f"""\
         # Made by edgevad service install; changes belong into: systemctl edit edgevad
         [Unit]
@@ -147,7 +152,7 @@ def _unit(spec: UnitSpec) -> str:
 
 def _service(spec: UnitSpec) -> str:
     parts = (*spec.command, "run", "--config", str(spec.config))
-    command = " ".join(_escape(part).replace("$", "$$") for part in parts)
+    command = " ".join(escaped(part).replace("$", "$$") for part in parts)
     # Each start costs a second of a core; but systemd counts from the boot on, so the longest pause must do, too, for
     # what happens once a week.
     steps = "RestartSteps=4\nRestartMaxDelaySec=15\n" if spec.systemd_version >= 254 else ""
@@ -205,8 +210,9 @@ def _resources(spec: UnitSpec) -> str:
     )
 
 
-def _sandbox(spec: UnitSpec) -> str:
-    writable = "".join(f"ReadWritePaths=-{_escape(path)}\n" for path in spec.writable)
+def sandbox_text(spec: UnitSpec) -> str:
+    """What the service may see, write and call."""
+    writable = "".join(f"ReadWritePaths=-{escaped(path)}\n" for path in spec.writable)
     families = "AF_UNIX"
     if spec.needs_network:
         families += " AF_INET AF_INET6" + (" AF_CAN" if spec.has_plugins else "")
@@ -250,7 +256,8 @@ def _sandbox(spec: UnitSpec) -> str:
     )
 
 
-def _devices(spec: UnitSpec) -> str:
+def devices_text(spec: UnitSpec) -> str:
+    """Which devices it may open."""
     if spec.all_devices:
         return "DevicePolicy=auto\n"
     devices = _CAMERAS + (_GPU if spec.needs_gpu else ()) + (_PLUGINS if spec.has_plugins else ())
@@ -261,7 +268,7 @@ def _install() -> str:
     return "[Install]\nWantedBy=multi-user.target\n"
 
 
-def _escape(part: str | Path) -> str:
+def escaped(part: str | Path) -> str:
     """One word of a unit file: blanks and quotes quoted, `%` meaning itself. `$` is a mark in commands alone."""
     text = str(part).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"' if any(mark in text for mark in " '\"\\;") else text

@@ -1,4 +1,4 @@
-"""Sections about the watching itself: the lens, and how many frames a second are looked at."""
+"""Sections about the watching itself: the lens, how many frames a second are looked at, and a new bundle's trial."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from edgevad.service.options import Section, option
 
 if TYPE_CHECKING:
+    from edgevad.bundle import Manifest
     from edgevad.runtime.governor import GovernorSpec
+    from edgevad.runtime.trial import TrialSpec
     from edgevad.targets import Target
 
-__all__ = ["GovernorConfig", "LensConfig"]
+__all__ = ["GovernorConfig", "LensConfig", "TrialConfig"]
 
 _DAY_S = 86_400.0
 
@@ -82,3 +84,54 @@ class GovernorConfig(Section):
         from edgevad.runtime.governor import governor_spec_for
 
         return replace(governor_spec_for(target), **self.given())
+
+
+@dataclass(frozen=True)
+class TrialConfig(Section):
+    """[trial], for `TrialSpec`"""
+
+    minutes: float = option(
+        "Of scoring, in which a newly activated bundle may be gone back from; 0: it is not watched.",
+        20.0,
+        low=0,
+        high=10_080,
+    )
+    crash_limit: int = option("So many starts that end in a crash send it back.", 3, low=1, high=100)
+    latency_budget_ms: float | None = option(
+        "What 95 % of the frames may take this machine, preparing and scoring; 0: no limit; without it the target's of "
+        "the bundle.",
+        None,
+        low=0,
+        high=60_000,
+        zero_is_none=True,
+        example=100.0,
+    )
+    latency_window_s: float = option("Time over which these 95 % are counted.", 30.0, low=1, high=3600)
+    alarms_per_hour: float | None = option(
+        "Events that an hour of a camera may raise; without it what the threshold was calibrated for.",
+        None,
+        above=0,
+        high=3600,
+        example=1.0,
+    )
+    alarm_ratio: float = option(
+        "More events than chance allows at so many times that rate send it back.", 3.0, low=1, high=1000
+    )
+    alarm_share: float = option("So does this share of the time inside events.", 0.5, low=0.01, high=1)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        from edgevad.runtime.trial import TrialSpec
+
+        yield from self.refusals(TrialSpec)
+
+    def spec(self, manifest: Manifest | None, alarms_per_hour: float | None = None) -> TrialSpec:
+        """For the bundle of this manifest, at a threshold of this budget (None: it was given by hand).
+
+        Raises OptionError where the values contradict each other.
+        """
+        from edgevad.runtime.trial import TrialSpec
+
+        defaults = TrialSpec(alarms_per_hour=alarms_per_hour)
+        if manifest is not None:
+            defaults = replace(defaults, latency_budget_ms=manifest.device().latency_budget_ms)
+        return replace(defaults, **self.given())

@@ -2,15 +2,24 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from tiny import put_file
+from tiny import edit_manifest, put_file
 
-from edgevad.bundle import Bundle, activate, active_bundle, pack_bundle
-from edgevad.errors import BackendError, BundleError, ChecksumMismatchError, OutputError
+from edgevad.bundle import Bundle, Slots, activate, active_bundle, pack_bundle
+from edgevad.bundle.blocked import blocked_bundles, unblock
+from edgevad.errors import (
+    BackendError,
+    BlockedBundleError,
+    BundleError,
+    ChecksumMismatchError,
+    OptionError,
+    OutputError,
+)
 
 
 def changed(bundle: Path, to: Path, name: str, data: bytes) -> Path:
@@ -141,3 +150,159 @@ def test_a_home_that_cannot_be_looked_at_is_one_error(tmp_path: Path, monkeypatc
     monkeypatch.setenv("EDGEVAD_HOME", str(tmp_path / ("x" * 300)))
     with pytest.raises(BundleError, match="cannot be read"):
         active_bundle()
+
+
+@pytest.fixture
+def slots(edgevad_home: Path) -> Slots:
+    return Slots.of_device()
+
+
+def named(bundle: Path, to: Path) -> Path:
+    """A copy of `bundle` that is called like its folder."""
+    copy = Path(shutil.copytree(bundle, to))
+    edit_manifest(copy, name=to.name)
+    return copy
+
+
+def in_slots(slots: Slots) -> tuple[tuple[str, str], tuple[str, str] | None]:
+    """Name and state of what is in use, and of the other one."""
+    current, other = slots.current, slots.other
+    assert current is not None
+    return (current.name, current.state), None if other is None else (other.name, other.state)
+
+
+def test_a_new_bundle_is_on_trial_and_the_first_one_is_not(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    assert in_slots(slots) == (("one", "healthy"), None)
+    slots.activate(named(tiny_bundle, tmp_path / "two"), why="made last night")
+    assert in_slots(slots) == (("two", "trial"), ("one", "healthy"))
+    assert slots.current is not None
+    assert slots.current.why == "made last night"
+    assert slots.settle(slots.current.digest)
+    assert not slots.settle(slots.current.digest)
+    assert in_slots(slots) == (("two", "healthy"), ("one", "healthy"))
+
+
+def test_the_way_back_stays_what_has_proved_itself(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        slots.activate(named(tiny_bundle, tmp_path / name))
+    assert in_slots(slots) == (("three", "trial"), ("one", "healthy"))
+    slots.activate(named(tiny_bundle, tmp_path / "four"), trial=False)
+    assert in_slots(slots) == (("four", "healthy"), ("one", "healthy"))
+    slots.activate(named(tiny_bundle, tmp_path / "five"))
+    assert in_slots(slots) == (("five", "trial"), ("four", "healthy"))
+
+
+def test_a_rollback_blocks_for_good_until_somebody_says_otherwise(
+    slots: Slots, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "good"))
+    bad = named(tiny_bundle, tmp_path / "bad")
+    slots.activate(bad)
+    assert slots.rollback("it gives no numbers").name == "good"
+    assert in_slots(slots) == (("good", "healthy"), ("bad", "failed"))
+    refusal = "this bundle was tried on this device and failed: it gives no numbers"
+    for call in (lambda: slots.activate(bad), lambda: slots.rollback("back again")):
+        with pytest.raises(BlockedBundleError, match=refusal):
+            call()
+    # Whatever happens to the file that says why.
+    [file] = (slots.home / "blocked").iterdir()
+    file.write_text("not JSON")
+    with pytest.raises(BlockedBundleError, match="the reason cannot be read any more"):
+        slots.activate(bad)
+    slots.activate(bad, unblock=True)
+    assert in_slots(slots) == (("bad", "trial"), ("good", "healthy"))
+    assert slots.blocked() == []
+
+
+def test_a_rollback_without_a_block_may_be_taken_back(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    slots.activate(named(tiny_bundle, tmp_path / "two"), trial=False)
+    assert slots.rollback("to compare", block=False).name == "one"
+    assert slots.rollback("to compare", block=False).name == "two"
+    assert in_slots(slots) == (("two", "healthy"), ("one", "healthy"))
+
+
+def test_a_rollback_of_a_bundle_that_is_not_in_use_any_more_only_blocks_it(
+    slots: Slots, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        slots.activate(named(tiny_bundle, tmp_path / name))
+    left = slots.current
+    assert left is not None
+    slots.activate(named(tiny_bundle, tmp_path / "three"))
+    assert slots.rollback("it was slow", leaving=left.digest).name == "three"
+    assert in_slots(slots) == (("three", "trial"), ("one", "healthy"))
+    assert [one.digest for one in blocked_bundles()] == [left.digest]
+
+
+def test_there_is_no_way_back_to_nothing_or_to_a_broken_bundle(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle is active"):
+        slots.rollback("")
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    with pytest.raises(BundleError, match="there is no other bundle to go back to"):
+        slots.rollback("")
+    slots.activate(named(tiny_bundle, tmp_path / "two"))
+    assert slots.other is not None
+    (slots.other.path / "model.onnx").write_bytes(b"bad sectors")
+    with pytest.raises(ChecksumMismatchError):
+        slots.rollback("")
+    assert in_slots(slots) == (("two", "trial"), ("one", "healthy"))
+    assert slots.blocked() == []
+
+
+def test_the_active_bundle_is_not_copied_again(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    one, two = named(tiny_bundle, tmp_path / "one"), named(tiny_bundle, tmp_path / "two")
+    slots.activate(one)
+    slots.activate(two)
+    mark = slots.mark()
+    slots.activate(two)
+    assert slots.mark() == mark
+    assert in_slots(slots) == (("two", "trial"), ("one", "healthy"))
+    slots.activate(two, trial=False)
+    assert in_slots(slots) == (("two", "healthy"), ("one", "healthy"))
+    slots.activate(one)
+    assert slots.mark() != mark
+    assert in_slots(slots) == (("one", "healthy"), ("two", "healthy"))
+
+
+def test_a_start_counts_as_a_crash_when_the_next_one_comes_in_the_same_boot(
+    slots: Slots, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        slots.activate(named(tiny_bundle, tmp_path / name))
+
+    def start(boot: str) -> tuple[int, int]:
+        monkeypatch.setattr("edgevad.bundle.slots.boot_id", lambda: boot)
+        info = slots.started()
+        assert info is not None
+        return info.trial.crashes, info.trial.power_cuts
+
+    assert start("monday") == (0, 0)
+    assert start("monday") == (1, 0)
+    assert slots.current is not None
+    slots.ended(slots.current.digest)
+    assert start("monday") == (1, 0)
+    # The driver turned the key: no crash; but one who does so within a minute, again and again, may be a bundle.
+    assert start("tuesday") == (1, 1)
+    assert start("wednesday") == (1, 2)
+    assert slots.update(slots.current.digest, lambda trial: replace(trial, running_s=trial.running_s + 90.0))
+    assert start("thursday") == (1, 0)
+    # What has passed its trial is not counted.
+    slots.settle(slots.current.digest)
+    assert start("thursday") == (0, 0)
+
+
+def test_records_that_cannot_be_read_keep_nobody_from_starting(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        slots.activate(named(tiny_bundle, tmp_path / name))
+    for text in ("", "[]", "{}", '{"version": 1, "bundles": {"x": {"name": 1}}}', '{"version": 9, "bundles": {}}'):
+        (slots.home / "slots.json").write_text(text)
+        info = slots.started()
+        assert info is not None
+        assert (info.name, info.state) == ("two", "healthy")
+
+
+def test_what_is_no_digest_is_not_looked_for_on_the_disk(edgevad_home: Path) -> None:
+    with pytest.raises(OptionError, match="no digest of a bundle"):
+        unblock("../trust")

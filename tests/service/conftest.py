@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from simulated import SimulatedCamera
 
 from edgevad.service import checks, installing
+from edgevad.service.sections import CameraConfig
+from edgevad.sources.backoff import Backoff
+from edgevad.sources.live import LiveSource
 
 
 @pytest.fixture
@@ -27,3 +31,23 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (installing, checks):
         monkeypatch.setattr(module, "has_systemd", lambda: True)
     return folder
+
+
+@pytest.fixture
+def cameras(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimulatedCamera]:
+    """Cameras by their name in the configuration."""
+    found = {"front": SimulatedCamera(rate_hz=100.0), "rear": SimulatedCamera(rate_hz=50.0)}
+
+    def opened(camera: CameraConfig) -> LiveSource:
+        return LiveSource(
+            found[camera.name],
+            name=camera.name,
+            kind="camera",
+            stale_s=camera.stale_s,
+            reconnect=True,
+            wait=True,
+            backoff=Backoff(0.05, 0.1),
+        )
+
+    monkeypatch.setattr("edgevad.service.running.open_camera", opened)
+    return found

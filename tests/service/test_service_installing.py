@@ -238,3 +238,56 @@ def test_status_without_systemd_is_one_line(systemctl: Path, monkeypatch: pytest
     code, said = call("status")
     assert code == 2
     assert "systemd does not run here" in said
+
+
+UNITS = Path("etc/systemd/system")
+
+
+def test_a_timer_that_refits_is_installed_kept_and_taken_off(image: Path, systemctl: Path) -> None:
+    timer, service = image / UNITS / "edgevad-refit.timer", image / UNITS / "edgevad-refit.service"
+    program = ("--root", image, "--executable", "/opt/edgevad/bin/edgevad")
+    assert call("install", *program)[0] == 0
+    assert not timer.exists()
+    assert call("install", *program, "--refit", "weekly")[0] == 0
+    assert "OnCalendar=weekly\n" in timer.read_text()
+    assert "ExecStart=/opt/edgevad/bin/edgevad refit --config /etc/edgevad/edgevad.toml\n" in service.read_text()
+    asked = (systemctl / "asked").read_text().splitlines()
+    assert asked[-1] == f"systemctl --root={image} enable edgevad.service edgevad-refit.timer"
+    # A new version is installed as the first one was: that changes no schedule.
+    service.write_text("of the version before")
+    assert call("install", *program)[0] == 0
+    assert "OnCalendar=weekly\n" in timer.read_text()
+    assert "Nice=19\n" in service.read_text()
+    code, out = call("install", *program, "--refit", "never", "--dry-run")
+    assert code == 0
+    assert f"# would remove {timer}\n" in out
+    assert timer.exists()
+    code, out = call("install", *program, "--refit", "never")
+    assert code == 0
+    assert f"Removed {timer}\n" in out
+    assert not timer.exists()
+    assert not service.exists()
+    assert f"systemctl --root={image} disable edgevad-refit.timer" in (systemctl / "asked").read_text().splitlines()
+    assert call("install", *program, "--refit", "daily")[0] == 0
+    assert call("uninstall", "--root", image)[0] == 0
+    assert not timer.exists()
+    assert not service.exists()
+
+
+def test_a_schedule_that_there_is_not_is_refused(image: Path) -> None:
+    code, said = call("install", "--root", image, "--refit", "hourly")
+    assert (code, said) == (2, "refit 'hourly'; expected one of daily, weekly, monthly, never")
+
+
+def test_status_tells_of_the_timer(systemctl: Path) -> None:
+    answer = systemctl / "answer"
+    answer.write_text(
+        "LoadState=loaded\nActiveState=active\nResult=success\nNextElapseUSecRealtime=Mon 2026-11-30 00:00:00 UTC\n"
+    )
+    code, out = call("status")
+    assert code == 0
+    assert "Mon 2026-11-30" in out
+    refit = json.loads(call("status", "--json")[1])["refit"]
+    assert refit["NextElapseUSecRealtime"] == "Mon 2026-11-30 00:00:00 UTC"
+    answer.write_text("LoadState=not-found\nActiveState=inactive\n")
+    assert json.loads(call("status", "--json")[1])["refit"] is None

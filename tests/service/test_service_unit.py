@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgevad.service.config import load_config
+from edgevad.service.refit_unit import REFIT_TIMER, REFIT_UNIT, SCHEDULES, refit_timer_text, refit_unit_text
 from edgevad.service.unit import UNIT_NAME, unit_spec, unit_text
 
 CAMERA = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
@@ -147,3 +148,53 @@ def test_names_with_marks_mean_themselves(tmp_path: Path, analyze: str) -> None:
     unit.chmod(0o644)
     done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+def refit_of(folder: Path, config: str) -> str:
+    path = folder / "edgevad.toml"
+    path.write_text(config)
+    return refit_unit_text(unit_spec(load_config(path), ("/bin/true",)))
+
+
+@pytest.mark.parametrize("config", [LOCAL, EVERYTHING], ids=["local", "everything"])
+def test_systemd_finds_no_fault_with_what_refits(tmp_path: Path, analyze: str, config: str) -> None:
+    for name, text in ((REFIT_UNIT, refit_of(tmp_path, config)), (REFIT_TIMER, refit_timer_text("weekly"))):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644)
+    command = [analyze, "verify", tmp_path / REFIT_TIMER, tmp_path / REFIT_UNIT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("config", [LOCAL, EVERYTHING], ids=["local", "everything"])
+def test_what_refits_is_left_as_little_open(tmp_path: Path, analyze: str, config: str) -> None:
+    (tmp_path / REFIT_UNIT).write_text(refit_of(tmp_path, config))
+    command = [analyze, "security", "--offline=true", "--no-pager", "--threshold=10", tmp_path / REFIT_UNIT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_refits_has_no_camera_no_network_and_only_what_is_left(tmp_path: Path) -> None:
+    lines = refit_of(tmp_path, EVERYTHING).splitlines()
+    for line in (
+        "Type=oneshot",
+        "User=edgevad",
+        "Nice=19",
+        "IOSchedulingClass=idle",
+        "PrivateNetwork=yes",
+        "MemoryDenyWriteExecute=no",
+        "DevicePolicy=closed",
+        "DeviceAllow=char-nvhost* rw",
+        'ReadWritePaths=-"/data/my events"',
+        "Environment=EDGEVAD_HOME=%S/edgevad",
+    ):
+        assert line in lines
+    # It goes when a oneshot service ends, and the other one's socket with it.
+    assert not any(line.startswith("RuntimeDirectory") for line in lines)
+    assert not any("video4linux" in line or "tty" in line for line in lines)
+
+
+def test_each_schedule_is_one_that_systemd_knows(analyze: str) -> None:
+    for name in SCHEDULES:
+        assert f"OnCalendar={name}" in refit_timer_text(name).splitlines()
+        assert subprocess.run([analyze, "calendar", name], capture_output=True, timeout=60).returncode == 0
