@@ -88,9 +88,7 @@ def _prepare(directory: Path) -> None:
         dusk.video.replace(directory / "dusk" / "drive.mp4")
     config = ModelConfig(motion="none", size_px=32, width=8, depth=2, latent=12, decoder="conv", cell_px=8)
     train = TrainConfig(max_rounds=6, round_steps=40, batch_size=32)
-    Training.start(
-        Recipe((str(day.video),), config, train, name="first"), directory / "model", overwrite=True
-    ).run()
+    Training.start(Recipe((str(day.video),), config, train, name="first"), directory / "model", overwrite=True).run()
     for name in ("first", "second"):
         out = directory / f"{name}.edgevad"
         options = ExportOptions(precision="fp32")

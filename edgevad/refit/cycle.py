@@ -200,7 +200,7 @@ class _Cycle:
 
     def _end(self, outcome: str, sentence: str, bundle: Path | None = None) -> CycleResult:
         """Put down in the history what was decided, whatever it was."""
-        page = steps.remember(self.run, self.options, self.home, outcome, sentence)
+        page = steps.remember(self.run, self.home, outcome, sentence)
         return CycleResult(
             self.run.id, self.run.depth or "none", outcome, sentence, bundle, dict(self.run.steps), page=page
         )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevad._extras import require
-from edgevad._files import sha256_of
+from edgevad._files import sha256_of, write_json
 from edgevad.bundle import ANYBODY, Bundle, active_bundle, home_directory, pack_bundle, sign_bundle
 from edgevad.bundle.trust import TrustStore
 from edgevad.bundle.writing import require_place
@@ -51,6 +52,8 @@ __all__ = [
 _DAY_NS = 86_400 * 10**9
 # Of the minutes that are left when learning begins, kept for the export and the gate.
 _AFTER_LEARNING = 0.2
+# Of drives, in a line of the history; run.json beside the page has all.
+MOST_NAMES = 20
 
 
 @dataclass
@@ -244,9 +247,17 @@ def choose(context: Context) -> dict[str, Any]:
 def ask_trust(context: Context) -> dict[str, Any]:
     """Whether what was chosen may be learnt from at all."""
     from edgevad.refit.trust import contamination
+    from edgevad.runtime.backends.opening import open_backend
 
     context.observer.stage("asking whether this may be trusted")
-    return verdict_json(contamination(context.selection, context.champion))
+    champion, name = context.champion, stand_in(context.champion)
+    with ExitStack() as stack:
+        backend = None if name is None else open_backend(champion, name)
+        if backend is not None:
+            stack.callback(backend.close)
+        found = contamination(context.selection, champion, backend=backend, observer=context.observer)
+    sentence = "the frames may be trusted" if found.trusted else "; ".join(found.reasons)
+    return {**found.to_json(), "passed": found.trusted, "sentence": sentence}
 
 
 def learn(context: Context) -> dict[str, Any]:
@@ -310,6 +321,7 @@ def _bundle_of(model: Path, context: Context, out: Path, *, precision: str) -> B
 
 def gate(context: Context) -> dict[str, Any]:
     """Whether the challenger is at least as good as the champion."""
+    from edgevad.refit import history
     from edgevad.refit.gate import judge
 
     selection = context.selection
@@ -324,19 +336,17 @@ def gate(context: Context) -> dict[str, Any]:
         confirmed=confirmed if confirmed.any() else None,
         backend=stand_in(context.champion),
     )
-    return verdict_json(verdict)
+    # At once: the pictures of the page are not kept anywhere else.
+    outcome = "passed" if verdict.passed else "refused"
+    depth = context.run.depth or ""
+    history.remember(context.home, context.run.id, outcome=outcome, sentence=verdict.why, depth=depth, verdict=verdict)
+    return {**verdict.to_json(), "sentence": verdict.why}
 
 
 def stand_in(bundle: Bundle) -> str | None:
     """The engine that stands in for the bundle's where this machine does not have it; None where it has."""
     missing = bundle.manifest.backend == "tensorrt" and importlib.util.find_spec("tensorrt") is None
     return "onnxruntime" if missing else None
-
-
-def verdict_json(verdict: Any) -> dict[str, Any]:
-    """A verdict as plain JSON with `passed` and one `sentence`."""
-    found: dict[str, Any] = verdict.to_json()
-    return {**found, "passed": bool(verdict.passed), "sentence": str(verdict.why)}
 
 
 def shadow(context: Context) -> dict[str, Any]:
@@ -379,6 +389,29 @@ def activate(context: Context) -> dict[str, Any]:
     return {"path": str(active.path)}
 
 
-def remember(run: RunFolder, options: CycleOptions, home: RefitHome, outcome: str, sentence: str) -> Path | None:
-    """Put the run down in the history; where its page lies."""
-    return None
+def remember(run: RunFolder, home: RefitHome, outcome: str, sentence: str) -> Path | None:
+    """Put the run down in the history, whatever it came to, with all its steps; where its page lies, if it has one.
+
+    Raises:
+        OutputError: the history cannot be written.
+    """
+    from edgevad.refit import history
+    from edgevad.refit.verdict import Verdict
+
+    gated = run.steps.get("gate")
+    page = history.remember(
+        home,
+        run.id,
+        outcome=outcome,
+        sentence=sentence,
+        depth=run.depth or "",
+        verdict=None if gated is None else Verdict.from_json(gated),
+        details={
+            "champion": run.steps["depth"]["champion"],
+            "steps": {name: {"took_s": done["took_s"], "peak_mb": done["peak_mb"]} for name, done in run.steps.items()},
+            "drives": [drive["name"] for drive in run.steps.get("choose", {}).get("drives", [])][:MOST_NAMES],
+        },
+    )
+    if page is not None:  # and goes with it
+        write_json(page.with_name("run.json"), {"id": run.id, "outcome": outcome, "steps": run.steps})
+    return page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -22,9 +23,11 @@ from edgevad.model.cache import FrameCache
 from edgevad.model.camera_motion import CameraDecision
 from edgevad.refit.cycle import STEPS, run_cycle
 from edgevad.refit.cycle_options import CycleOptions
+from edgevad.refit.history import decisions
 from edgevad.refit.place import RefitHome
 from edgevad.refit.run_folder import find_unfinished
 from edgevad.refit.selection import Selection
+from edgevad.refit.verdict import Check, Verdict
 
 
 class Killed(BaseException):
@@ -51,12 +54,16 @@ class Parts:
         if name in self.broken:
             raise self.broken[name]
 
-    def verdict(self, name: str) -> Any:
-        self.note(name)
-        passed = self.passed.get(name, True)
-        sentence = f"{name} {'passed' if passed else 'failed'}"
-        value = {"passed": passed, "checks": []}
-        return SimpleNamespace(passed=passed, why=sentence, to_json=lambda: value)
+    def trust(self, *_: object, **__: object) -> Any:
+        self.note("trust")
+        trusted = self.passed.get("trust", True)
+        return SimpleNamespace(trusted=trusted, reasons=("trust failed",), to_json=lambda: {"blind": 0.0})
+
+    def judge(self, champion: Bundle, challenger: Bundle, *_: object, **__: object) -> Verdict:
+        self.note("gate")
+        passed = self.passed.get("gate", True)
+        checks = (Check("log", passed, "gate passed" if passed else "gate failed"),)
+        return Verdict(checks, champion.digest, challenger.digest, ("a", "b"), "onnxruntime, fp32", {"recent": 8})
 
     def select(self, drives: object, spec: object, work: Path, **_: object) -> Selection:
         self.note("choose")
@@ -90,9 +97,9 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
 
     stub("choosing", select=found.select)
     stub("blurring", open_blur=lambda name: None)
-    stub("trust", contamination=lambda *_, **__: found.verdict("trust"))
+    stub("trust", contamination=found.trust)
     stub("recalibrate", recalibrate=found.recalibrate)
-    stub("gate", judge=lambda *_, **__: found.verdict("gate"))
+    stub("gate", judge=found.judge)
     stub("drift", drift_of_drives=drift)
     return found
 
@@ -121,7 +128,14 @@ def test_a_challenger_that_passes_is_active_on_trial(parts: Parts, champion: Bun
     assert current.state == "trial"
     assert [name for name in STEPS if name in result.steps] == list(result.steps)
     assert result.steps["choose"]["drives"][0]["name"] == "monday"
-    assert list(RefitHome.of_device().work.iterdir()) == []
+    home = RefitHome.of_device()
+    assert list(home.work.iterdir()) == []
+    assert [(one.id, one.outcome) for one in decisions(home)] == [(result.id, "activated")]
+    assert result.page is not None
+    assert result.page.is_file()
+    assert json.loads((home.history / result.id / "run.json").read_text())["steps"] == json.loads(
+        json.dumps(result.steps)
+    )
 
 
 @pytest.mark.parametrize("name", ["trust", "gate"])
@@ -132,6 +146,7 @@ def test_what_is_refused_changes_nothing(parts: Parts, champion: Bundle, name: s
     assert "learn" not in parts.calls or name == "gate"
     assert _now() == champion.digest
     assert list(RefitHome.of_device().work.iterdir()) == []
+    assert [(one.outcome, one.sentence) for one in decisions(RefitHome.of_device())] == [("refused", result.sentence)]
 
 
 @pytest.mark.parametrize("name", ["choose", "trust", "learn", "gate"])
