@@ -9,8 +9,8 @@ A subject is a module with two functions:
         Called here after the kill, with all that was acknowledged in this life: opens what is there as the next start
         would, and says what is missing.
 
-and, where its lives are to be longer than LONGEST_LIFE_S, a constant of that name. The same folder is used for all lives
-of a subject, as in a car.
+and, where its lives are to be longer than LONGEST_LIFE_S, a constant of that name. The same folder is used for all
+lives of a subject, as in a car.
 """
 
 from __future__ import annotations
