@@ -1,0 +1,313 @@
+"""The first depth of adaptation: what is remembered, statistics and threshold, from recent drives.
+
+No gradient, no torch, no other graph: seconds. The graphs stay the same to the byte, so an engine that was built for the
+bundle serves the next one as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevad import __version__
+from edgevad.bundle.bundle import BANK_NAME, REMEMBER_NAME, REPLAY_NAME, SCORES_NAME, SELFTEST_NAME, Bundle, TrainingScores
+from edgevad.bundle.manifest import Calibration
+from edgevad.bundle.replay import Replay
+from edgevad.bundle.writing import require_place, write_bundle
+from edgevad.calibration import calibrate
+from edgevad.calibration.threshold import windowed_scores
+from edgevad.errors import RefitError
+from edgevad.model.bank import FORGET_ABOVE, BankPlan
+from edgevad.model.cache import FrameCache
+from edgevad.refit.coreset import Episode, condensed, episodes_of_bank, laid_out
+from edgevad.refit.elsewhere import score_elsewhere, score_replay
+from edgevad.refit.observer import RefitObserver
+from edgevad.refit.score_rows import joined_rows
+from edgevad.refit.selection import Selection
+from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.backends.opening import cpu_backend, open_backend
+from edgevad.runtime.remembering import Rememberer
+
+__all__ = ["LEAST_FRAMES", "recalibrate"]
+
+Coordinates = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+# Half a minute at the rate that training samples at: quantiles of less say nothing.
+LEAST_FRAMES = 300
+# As `edgevad export` leaves in a bundle.
+REPLAY_FRAMES, REPLAY_BYTES = 400, 8 << 20
+MOST_ANCESTORS = 100
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """
+    Attributes:
+        bank: what is to be remembered from now on; None where the model remembers nothing.
+        score: (N, P) raw scores of the recent frames, each as if it had not been remembered.
+        remembered: how many of the recent frames may be remembered.
+    """
+
+    bank: npt.NDArray[np.float32] | None
+    score: npt.NDArray[np.float32]
+    remembered: int
+
+
+def recalibrate(
+    bundle: Bundle,
+    selection: Selection,
+    out: str | PathLike[str],
+    *,
+    backend: str | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    observer: RefitObserver | None = None,
+) -> Bundle:
+    """Write to `out` what `bundle` becomes on the frames of `selection`: another bank, other statistics and threshold.
+
+    - The bank: a coreset of what was remembered and of the new frames (`edgevad.refit.coreset`), of the same shape.
+      Frames that are not fully trusted, and those that stand out among their like, never enter it.
+    - Parts' statistics and threshold: from the scores of the new frames, each as if it had not been remembered, by
+      their weights, and for a tenth from the frames of before that the bundle brings, scored in the same way.
+    - The self-test's scores, `scores.npz` and `replay.npz` follow; graphs, guard and everything else stay.
+
+    `backend` and `threads` as for `open_backend`: the engine that scores the new frames. `out` is a folder, or one file
+    where its name ends in ".edgevad". The bundle is not signed.
+
+    Raises:
+        RefitError: too few frames to learn from, or they are not of the size that the model takes.
+        BundleError: the bundle is broken.
+        BackendError: the engine failed.
+        OutputError: `out` is there already and `overwrite` is off, or cannot be written.
+    """
+    observer = observer or RefitObserver()
+    require_place(out, overwrite=overwrite)
+    recent = _recent(bundle, selection)
+    rememberer = Rememberer.of(bundle)
+    if rememberer is None and bundle.manifest.input.bank is not None:
+        observer.note("This bundle cannot write what it remembers anew: export it again for that. Statistics only.")
+    with _closing(open_backend(bundle, backend, threads=threads)) as engine:
+        how = None if rememberer is None else rememberer.coordinates
+        learned = _learned(bundle.bank(), bundle.manifest.calibration, engine, how, recent, observer)
+        before = _before(bundle.replay(), learned.bank, engine, how)
+    new = TrainingScores(learned.score, recent.cache.timestamp_ns, recent.cache.segment)
+    rows = joined_rows(before, new, recent.weight)
+    calibration = _calibrated(rows, bundle.manifest.calibration)
+    observer.stage("writing the bundle")
+    return _written(bundle, out, recent, selection, learned, rows, calibration)
+
+
+def _recent(bundle: Bundle, selection: Selection) -> Selection:
+    """What may be learnt from."""
+    spec = bundle.manifest.input
+    channels = 0 if spec.motion is None else spec.motion.channels
+    cache = selection.cache
+    found = (*cache.images.shape[1:3], 0 if cache.motion is None else cache.motion.shape[3])
+    wanted = (spec.height_px, spec.width_px, channels)
+    if found != wanted and not (channels == 0 and found[:2] == wanted[:2]):
+        raise RefitError(
+            f"frames of (height, width, motion channels) {found}", expected=f"{wanted}, as the model takes them"
+        )
+    recent = selection.subset(selection.learnable)
+    if len(recent) < LEAST_FRAMES:
+        raise RefitError(
+            f"{len(recent)} frames to learn from",
+            expected=f"at least {LEAST_FRAMES}",
+            fix="Choose more drives, or longer ones",
+        )
+    if channels == 0 and recent.cache.motion is not None:
+        recent = replace(recent, cache=replace(recent.cache, motion=None))
+    return recent
+
+
+def _learned(
+    old: npt.NDArray[np.float32] | None,
+    like: Calibration,
+    engine: Backend,
+    coordinates_of: Coordinates | None,
+    recent: Selection,
+    observer: RefitObserver,
+) -> _Learned:
+    """What the engine, which remembers `old`, makes of the recent frames; `coordinates_of` None: no frame can be added."""
+    cache = recent.cache
+    trusted = (recent.weight >= 1.0) & ~recent.in_event
+    observer.stage("scoring", len(cache))
+    if old is None or coordinates_of is None:
+        return _Learned(old, score_elsewhere(engine, cache, None, None, 1.0, observer.advance), 0)
+    shape = old.shape[0], old.shape[1], old.shape[2]
+    coordinates = coordinates_of(cache.images)
+    seconds = cache.elapsed_s()
+    plan = BankPlan.of(seconds, trusted)
+    # First against each other alone: what stands out among its like is not to be remembered.
+    alone, times_s = laid_out(condensed([], _episodes(plan, coordinates), shape), shape)
+    score = score_elsewhere(engine, cache, alone, times_s, plan.apart_s, observer.advance)
+    keep = trusted & (_anomaly(score, cache, like) <= FORGET_ABOVE)
+    episodes = _episodes(BankPlan.of(seconds, keep), coordinates)
+    if not episodes:
+        raise RefitError("not one frame to remember", fix="Choose drives that are not all events")
+    observer.stage("scoring what is new against all that is remembered", len(cache))
+    bank, times_s = laid_out(condensed(episodes_of_bank(old), episodes, shape), shape)
+    score = score_elsewhere(engine, cache, bank, times_s, plan.apart_s, observer.advance)
+    return _Learned(bank, score, int(keep.sum()))
+
+
+def _before(
+    replay: Replay | None, bank: npt.NDArray[np.float32] | None, engine: Backend, coordinates_of: Coordinates | None
+) -> TrainingScores | None:
+    """Frames of before, scored as if they had not been remembered; None where the bundle brings none.
+
+    The scores that it brings are those of another bank, in which more stood out.
+    """
+    if replay is None:
+        return None
+    cache = replay.cache()
+    coordinates = None if coordinates_of is None or bank is None else coordinates_of(cache.images)
+    score = score_replay(engine, cache, bank if coordinates is not None else None, coordinates)
+    return TrainingScores(score, cache.timestamp_ns, cache.segment)
+
+
+def _episodes(plan: BankPlan, coordinates: npt.NDArray[np.float32]) -> list[Episode]:
+    rows = [frames[frames >= 0] for frames in plan.frames]
+    return [Episode(coordinates[one], plan.times_s[one]) for one in rows if len(one)]
+
+
+def _calibrated(rows: TrainingScores, like: Calibration) -> Calibration:
+    """Statistics and threshold of these rows, by the window, budget and margins of another calibration."""
+    return calibrate(
+        rows.score,
+        rows.timestamp_ns,
+        rows.segment,
+        like.window,
+        like.alarms_per_hour,
+        parts=like.names,
+        margins=[part.margin for part in like.parts],
+    )
+
+
+def _anomaly(score: npt.NDArray[np.float32], cache: FrameCache, like: Calibration) -> npt.NDArray[np.float64]:
+    """Anomaly scores (N,) of frames by statistics of their own."""
+    calibration = _calibrated(TrainingScores(score, cache.timestamp_ns, cache.segment), like)
+    return calibration.anomaly_scores(windowed_scores(score, cache.timestamp_ns, cache.segment, like.window))
+
+
+def _written(
+    bundle: Bundle,
+    out: str | PathLike[str],
+    recent: Selection,
+    selection: Selection,
+    learned: _Learned,
+    rows: TrainingScores,
+    calibration: Calibration,
+) -> Bundle:
+    manifest = bundle.manifest
+    renewed = {SELFTEST_NAME, SCORES_NAME, BANK_NAME, REPLAY_NAME, REMEMBER_NAME, *manifest.graphs.values()}
+    cache = recent.cache
+    windowed = windowed_scores(learned.score, cache.timestamp_ns, cache.segment, calibration.window)
+    anomaly = calibration.anomaly_scores(windowed)
+    return write_bundle(
+        out,
+        name=manifest.name,
+        target=manifest.device(),
+        backend=manifest.backend,
+        precision=manifest.precision,
+        graphs={precision: bundle.graph(precision) for precision in manifest.graphs},
+        input=manifest.input,
+        score=manifest.score,
+        calibration=calibration,
+        provenance=_provenance(bundle, selection, recent, learned),
+        selftest=_selftest(bundle, learned.bank),
+        selftest_rtol=manifest.selftest_rtol,
+        scores=rows.arrays(),
+        bank=learned.bank,
+        remember=bundle.remember_graph(),
+        replay=_replay(bundle.replay(), recent, anomaly, anomaly <= calibration.threshold),
+        guard=manifest.guard,
+        extra={name: bundle.read(name) for name in manifest.files if name not in renewed},
+    )
+
+
+def _selftest(bundle: Bundle, bank: npt.NDArray[np.float32] | None) -> dict[str, npt.NDArray[Any]]:
+    """The same frames, scored by the bundle's graph with its new bank, frame by frame, as export does."""
+    manifest = bundle.manifest
+    arrays = bundle.selftest()
+    frames, motion = arrays["frames"], arrays.get("motion")
+    # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
+    where = bundle.path / bundle.graph_name()
+    engine = cpu_backend(manifest.backend, bundle.graph(), manifest.input, where=where, bank=bank)
+    with _closing(engine):
+        rows = [slice(k, k + 1) for k in range(len(frames))]
+        found = [engine.score(frames[row], None if motion is None else motion[row]).score for row in rows]
+    return {**arrays, "score": np.concatenate(found).astype(np.float32)}
+
+
+def _replay(
+    old: Replay | None, recent: Selection, anomaly: npt.NDArray[np.float64], normal: npt.NDArray[np.bool_]
+) -> Replay | None:
+    """Stretches of before and of now, half each; a bundle that brings none gets none."""
+    if old is None:
+        return None
+    keep = normal & ~recent.in_event & (recent.weight >= 1.0)
+    limits = REPLAY_FRAMES // 2, REPLAY_BYTES // 2
+    new = Replay.of(recent.cache, anomaly, keep, frames=limits[0], max_bytes=limits[1])
+    before = old.thinned(*limits)
+    return old if new is None or before is None else _joined(before, new)
+
+
+def _joined(before: Replay, new: Replay) -> Replay:
+    motion = None
+    if before.motion is not None and new.motion is not None:
+        motion = np.concatenate([before.motion, new.motion])
+    return Replay(
+        np.concatenate([before.images, new.images]),
+        motion,
+        np.concatenate([before.timestamp_ns, new.timestamp_ns]),
+        np.concatenate([before.segment, new.segment + before.segment[-1] + 1]).astype(np.int32),
+        np.concatenate([before.anomaly, new.anomaly]),
+    )
+
+
+def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned: _Learned) -> dict[str, Any]:
+    """The champion's, with what was done under "refit"; what that said of the champion goes to its `lineage`."""
+    before = bundle.manifest.provenance
+    made = before.get("refit")
+    made = made if isinstance(made, dict) else {}
+    entry: dict[str, Any] = {"digest": bundle.digest, "name": bundle.manifest.name, "depth": made.get("depth", "train")}
+    if made:
+        entry["drives"] = [{"name": one.get("name"), "frames": one.get("frames")} for one in made.get("drives", [])]
+    else:
+        entry["sources"] = before.get("sources", [])
+    lineage = [*made.get("lineage", []), entry]
+    return {
+        **before,
+        "refit": {
+            "depth": "recalibrate",
+            "parent": bundle.digest,
+            "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "edgevad": __version__,
+            "frames": len(recent),
+            "remembered": learned.remembered,
+            "drives": [drive.to_json() for drive in selection.drives],
+            "notes": list(selection.notes),
+            # Of a hundred ancestors, two years of weeks, the oldest says where it began.
+            "lineage": lineage if len(lineage) <= MOST_ANCESTORS else [lineage[0], *lineage[1 - MOST_ANCESTORS :]],
+        },
+    }
+
+
+class _closing:
+    """A backend that is closed at the end of a `with` block."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> Backend:
+        return self._backend
+
+    def __exit__(self, *error: object) -> None:
+        self._backend.close()
