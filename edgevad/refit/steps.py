@@ -266,7 +266,8 @@ def learn(context: Context) -> dict[str, Any]:
     if run.depth == "recalibrate":
         from edgevad.refit.recalibrate import recalibrate
 
-        recalibrate(context.champion, selection, run.challenger, observer=observer)
+        name = stand_in(context.champion)
+        recalibrate(context.champion, selection, run.challenger, backend=name, overwrite=True, observer=observer)
         return {}
     from edgevad.refit.finetune import FineTuneOptions, adapt, refit
 
