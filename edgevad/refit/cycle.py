@@ -29,6 +29,8 @@ __all__ = ["STEPS", "CycleResult", "run_cycle"]
 STEPS = ("depth", "choose", "trust", "learn", "export", "gate", "shadow", "activate")
 # Where minutes that are spent end a run; learning itself winds down before they are, and what follows it is short.
 _STOPPED_BEFORE = STEPS[: STEPS.index("learn") + 1]
+# Not for an idle vehicle: the shadow needs one that drives, and a swap takes a moment.
+_AT_ONCE = ("shadow", "activate")
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ class _Cycle:
         done = self.run.steps.get(name)
         if done is not None:
             return done
-        self.pace.breathe(to_the_end=name not in _STOPPED_BEFORE)
+        if name not in _AT_ONCE:
+            self.pace.breathe(to_the_end=name not in _STOPPED_BEFORE)
         started_s, waited_s = time.monotonic(), self.pace.waited_s
         found = work()
         took_s = time.monotonic() - started_s - (self.pace.waited_s - waited_s)

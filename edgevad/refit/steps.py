@@ -209,6 +209,16 @@ def drive_folders(options: CycleOptions) -> tuple[str, ...]:
     return options.drives or (str(home_directory() / "drives"),)
 
 
+def event_store(options: CycleOptions) -> Path | None:
+    """Where people's marks are: the store that is named, or, for the device's own log, its own, if there is one."""
+    from edgevad.events.database import DATABASE_NAME
+
+    own = home_directory() / "events"
+    if options.events is not None or options.drives or not (own / DATABASE_NAME).exists():
+        return options.events
+    return own
+
+
 def choose(context: Context) -> dict[str, Any]:
     """What to learn from."""
     from edgevad.refit.blurring import open_blur
@@ -227,7 +237,7 @@ def choose(context: Context) -> dict[str, Any]:
         since_ns=since,
         cameras=options.cameras or None,
         blur=None if options.blur is None else open_blur(options.blur),
-        events=options.events,
+        events=event_store(options),
         observer=context.observer,
     )
     selection.save(context.run.selection)
