@@ -171,7 +171,7 @@ def _run(options: CycleOptions, dry_run: bool, fresh: bool, json_output: bool) -
     import json
 
     from edgevad._allocator import keep_freed_memory
-    from edgevad.refit.pace import BudgetSpentError, NotIdleError
+    from edgevad.refit.pace import NotNowError
     from edgevad.refit.priority import give_way
 
     if options.while_idle:
@@ -183,7 +183,7 @@ def _run(options: CycleOptions, dry_run: bool, fresh: bool, json_output: bool) -
     try:
         with refit_progress() as observer:
             result = run_cycle(options, dry_run=dry_run, fresh=fresh, observer=observer)
-    except (BudgetSpentError, NotIdleError) as error:
+    except NotNowError as error:
         typer.echo(f"edgevad: {error}", err=True)
         raise typer.Exit(_UNFINISHED) from error
     if json_output:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from edgevad.bundle import Bundle
+from edgevad.errors import EdgevadError, MissingExtraError, OutputError
 from edgevad.refit import steps
 from edgevad.refit.cycle_options import CycleOptions
 from edgevad.refit.idle import IdleWatch
 from edgevad.refit.observer import RefitObserver
-from edgevad.refit.pace import Pace
+from edgevad.refit.pace import NotNowError, Pace
 from edgevad.refit.place import RefitHome
 from edgevad.refit.run_folder import RunFolder, find_unfinished, only_one, sweep_work
 
@@ -31,6 +32,8 @@ STEPS = ("depth", "choose", "trust", "learn", "export", "gate", "shadow", "activ
 _STOPPED_BEFORE = STEPS[: STEPS.index("learn") + 1]
 # Not for an idle vehicle: the shadow needs one that drives, and a swap takes a moment.
 _AT_ONCE = ("shadow", "activate")
+# After these a run can go on; anything else would come again.
+_LATER = (NotNowError, OutputError, MissingExtraError)
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,10 @@ def run_cycle(
         fresh: begin anew, even where a run like this could go on.
 
     Raises:
-        BudgetSpentError, NotIdleError: it is not finished, and goes on when asked for again.
+        NotNowError: it is not finished, and goes on when asked for again: minutes are spent, or the vehicle drives.
+        OutputError, MissingExtraError: the same, once there is room, or what is missing.
         RefitError: there is nothing to learn from, no model to learn with, or another run is under way.
-        EdgevadError: whatever the steps raise; what the run left stays, and it goes on from there.
+        EdgevadError: whatever the steps raise. It would come again, so the run is dropped, and the history tells it.
     """
     home = RefitHome.of_device() if home is None else home
     observer = RefitObserver() if observer is None else observer
@@ -105,16 +109,11 @@ def run_cycle(
         cycle = _Cycle(run, options, home, champion, observer, pace)
         try:
             result = cycle.look() if dry_run else cycle.go()
-        except BaseException:
-            run.worked_s = pace.worked_s
-            if dry_run:
-                run.drop()
-            else:
-                with suppress(Exception):  # what went wrong is worth more than how long it took
-                    run.write()
+        except BaseException as error:
+            cycle.failed(error, dry_run=dry_run)
             raise
         run.drop()
-        return replace(result, worked_s=pace.worked_s)
+        return replace(result, worked_s=run.worked_s)
 
 
 def _to_go_on_with(home: RefitHome, options: CycleOptions, champion: str) -> RunFolder | None:
@@ -133,7 +132,6 @@ def _pace(options: CycleOptions, home: RefitHome, run: RunFolder, observer: Refi
         budget_s=None if options.budget_minutes is None else 60.0 * options.budget_minutes,
         idle=idle,
         longest_wait_s=3600.0 * options.longest_wait_h,
-        worked_s=0.0,  # the minutes are those of one call: a run that goes on gets them anew
         observer=observer,
     )
 
@@ -152,6 +150,7 @@ class _Cycle:
     ) -> None:
         self.run, self.options, self.home, self.observer, self.pace = run, options, home, observer, pace
         self.named = champion
+        self.earlier_s = run.worked_s
 
     def go(self) -> CycleResult:
         """All steps that are not done yet."""
@@ -177,7 +176,22 @@ class _Cycle:
             if not shadow["passed"]:
                 return self._end("refused", shadow["sentence"])
         active = self._step("activate", lambda: steps.activate(context))
+        if not active["passed"]:
+            return self._end("refused", active["sentence"])
         return self._end("activated", gate["sentence"], Path(active["path"]))
+
+    def failed(self, error: BaseException, *, dry_run: bool) -> None:
+        """Leave what can go on, and drop what would only fail again. Whatever happens here, `error` is worth more."""
+        with suppress(Exception):
+            self.run.worked_s = self.earlier_s + self.pace.worked_s
+            if dry_run:
+                self.run.drop()
+            elif isinstance(error, EdgevadError) and not isinstance(error, _LATER):
+                if "depth" in self.run.steps:
+                    steps.remember(self.run, self.home, "failed", str(error))
+                self.run.drop()
+            else:
+                self.run.write()
 
     def look(self) -> CycleResult:
         """What would be learnt from, and whether that may be trusted."""
@@ -196,7 +210,7 @@ class _Cycle:
         started_s, waited_s = time.monotonic(), self.pace.waited_s
         found = work()
         took_s = time.monotonic() - started_s - (self.pace.waited_s - waited_s)
-        self.run.worked_s = self.pace.worked_s
+        self.run.worked_s = self.earlier_s + self.pace.worked_s
         found = {**found, "took_s": round(took_s, 2), "peak_mb": _peak_mb()}
         self.run.finish(name, found)
         return found

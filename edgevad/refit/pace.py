@@ -9,17 +9,21 @@ from edgevad.errors import RefitError
 from edgevad.refit.idle import IdleWatch
 from edgevad.refit.observer import RefitObserver
 
-__all__ = ["BudgetSpentError", "NotIdleError", "Pace"]
+__all__ = ["BudgetSpentError", "NotIdleError", "NotNowError", "Pace"]
 
 # So often the machine is looked at while working, and while waiting.
 _LOOK_S, _WAIT_S = 1.0, 5.0
 
 
-class BudgetSpentError(RefitError):
+class NotNowError(RefitError):
+    """It cannot go on now; what was done is kept, and the same run goes on there later."""
+
+
+class BudgetSpentError(NotNowError):
     """The minutes that were given are over; what was done is kept, and the next run goes on there."""
 
 
-class NotIdleError(RefitError):
+class NotIdleError(NotNowError):
     """The vehicle drove, or its cores were busy, for as long as one was ready to wait."""
 
 
@@ -27,10 +31,9 @@ class Pace:
     """Counts the time worked, pauses left out, and says when to pause.
 
     Args:
-        budget_s: of work, in this run and those before that it goes on with; None: no limit.
+        budget_s: of work, from now on; None: no limit.
         idle: who knows whether there is time; None: always.
         longest_wait_s: so long it waits for the machine to become idle, at a stretch.
-        worked_s: what was worked already.
         clock, sleep: time.monotonic and time.sleep, for tests.
     """
 
@@ -40,7 +43,6 @@ class Pace:
         budget_s: float | None = None,
         idle: IdleWatch | None = None,
         longest_wait_s: float = 12 * 3600.0,
-        worked_s: float = 0.0,
         observer: RefitObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -49,7 +51,6 @@ class Pace:
         self._observer = RefitObserver() if observer is None else observer
         self._clock, self._sleep = clock, sleep
         self._started_s = clock()
-        self._earlier_s = worked_s
         self._waited_s = 0.0
         self._looked_s = float("-inf")
         self._reason: str | None = None
@@ -57,8 +58,8 @@ class Pace:
 
     @property
     def worked_s(self) -> float:
-        """Seconds of work, of this run and those before it."""
-        return self._earlier_s + self._clock() - self._started_s - self._waited_s
+        """Seconds of work so far."""
+        return self._clock() - self._started_s - self._waited_s
 
     @property
     def waited_s(self) -> float:

@@ -21,8 +21,9 @@ import numpy as np
 
 from edgevad._files import output_errors, write_json
 from edgevad.bundle.bundle import Bundle
-from edgevad.errors import BackendError, RefitError
+from edgevad.errors import BackendError
 from edgevad.refit.observer import RefitObserver
+from edgevad.refit.pace import NotNowError
 from edgevad.refit.place import RefitHome
 from edgevad.runtime.latency import LatencyHistogram
 from edgevad.runtime.preprocess import ModelInput
@@ -207,7 +208,7 @@ def run_shadow(
         longest_wait_s: without a frame for so long it gives up.
 
     Raises:
-        RefitError: no frames came for so long, or the service runs another bundle.
+        NotNowError: no frames came for so long, or the service runs another bundle.
         OutputError: the socket, or `kept`, cannot be made.
     """
     observer = RefitObserver() if observer is None else observer
@@ -228,7 +229,7 @@ def run_shadow(
 
             while not comparison.report.is_over:
                 if not is_patient():
-                    raise RefitError(
+                    raise NotNowError(
                         "no camera's frames came from a running service",
                         where=home.path / SHADOW_SOCKET,
                         fix="Start it (edgevad run --config FILE, or the service), or leave --shadow out",
@@ -256,7 +257,7 @@ def _kept(report: ShadowReport, kept: Path) -> ShadowReport:
 def _heard(
     link: socket.socket, comparison: _Comparison, champion: str
 ) -> Iterator[tuple[dict[str, Any], ModelInput | None]]:
-    """What the service sends, as long as it does. Raises RefitError where it runs another bundle."""
+    """What the service sends, as long as it does. Raises NotNowError where it runs another bundle."""
     comparison.dropped_before = 0
     link.settimeout(5.0)
     with link.makefile("rb") as stream:
@@ -264,7 +265,7 @@ def _heard(
             digest = header.get("digest")
             if digest is not None and digest != champion:
                 fix = "Restart the service, or take its [run] bundle out, so that it runs the active one"
-                raise RefitError(
+                raise NotNowError(
                     "the running service uses another bundle than the champion", expected=champion, fix=fix
                 )
             yield header, item

@@ -20,7 +20,7 @@ from edgevad._files import sha256_of, write_json
 from edgevad.bundle import ANYBODY, Bundle, active_bundle, home_directory, pack_bundle, sign_bundle
 from edgevad.bundle.trust import TrustStore
 from edgevad.bundle.writing import require_place
-from edgevad.errors import BundleError, MissingExtraError, OptionError, RefitError
+from edgevad.errors import BackendError, BundleError, MissingExtraError, OptionError, RefitError
 from edgevad.refit.cycle_options import CycleOptions
 from edgevad.refit.known_models import find_model, forget_models, keep_model, weights_of_model
 from edgevad.refit.observer import RefitObserver
@@ -383,21 +383,24 @@ def write_out(context: Context) -> Path:
 
 
 def activate(context: Context) -> dict[str, Any]:
-    """Swap: from now on the device uses it, on trial."""
+    """Swap: from now on the device uses it, on trial; or say why this machine does not take it."""
     from edgevad.bundle.slots import Slots
 
     run = context.run
     slots, challenger = Slots.of_device(), context.challenger
     current = slots.current
     if current is not None and current.digest == challenger.digest:  # killed after the swap, before that was put down
-        return {"path": str(current.path)}
+        return {"passed": True, "path": str(current.path)}
     if run.depth != "recalibrate":
         keep_model(run.model, context.home)  # before the swap: the next run needs it
     context.observer.stage("activating")
-    active = slots.activate(run.challenger, trial=True, why=f"{run.depth} {run.id}")
+    try:
+        active = slots.activate(run.challenger, trial=True, why=f"{run.depth} {run.id}")
+    except (BundleError, BackendError) as error:  # its self-test, or it was here before, and did harm
+        return {"passed": False, "sentence": f"this machine does not take it: {error}"}
     in_slots = [Bundle.open(slot.path, trust=ANYBODY) for slot in (slots.current, slots.other) if slot is not None]
     forget_models(context.home, in_slots)
-    return {"path": str(active.path)}
+    return {"passed": True, "path": str(active.path)}
 
 
 def remember(run: RunFolder, home: RefitHome, outcome: str, sentence: str) -> Path | None:

@@ -183,10 +183,10 @@ def test_killed_after_the_swap_it_is_not_swapped_again(
 
 
 def test_other_options_or_another_champion_begin_anew(parts: Parts, champion: Bundle, tmp_path: Path) -> None:
-    parts.broken["gate"] = RefitError("no")
-    with pytest.raises(RefitError):
+    parts.broken["gate"] = Killed()
+    with pytest.raises(Killed):
         run_cycle(OPTIONS)
-    with pytest.raises(RefitError):
+    with pytest.raises(Killed):
         run_cycle(CycleOptions("recalibrate", drives=("others",)))
     assert parts.calls == ["choose", "trust", "learn", "gate"] * 2
     assert len(find_unfinished(RefitHome.of_device())) == 1
@@ -194,9 +194,43 @@ def test_other_options_or_another_champion_begin_anew(parts: Parts, champion: Bu
     shutil.copytree(champion.path, other)
     edit_manifest(other, name="other")
     activate(other)
-    with pytest.raises(RefitError):
+    with pytest.raises(Killed):
         run_cycle(CycleOptions("recalibrate", drives=("others",)))
     assert parts.calls == ["choose", "trust", "learn", "gate"] * 3
+
+
+def test_what_would_fail_again_is_dropped_and_told(parts: Parts, champion: Bundle) -> None:
+    home = RefitHome.of_device()
+    parts.broken["learn"] = OutputError("the disk is full")
+    with pytest.raises(OutputError):
+        run_cycle(OPTIONS)
+    assert len(find_unfinished(home)) == 1, "once there is room it goes on"
+    parts.broken["learn"] = RefitError("too few frames")
+    with pytest.raises(RefitError):
+        run_cycle(OPTIONS)
+    assert parts.calls == ["choose", "trust", "learn", "learn"]
+    assert find_unfinished(home) == []
+    assert [(one.outcome, one.sentence) for one in decisions(home)] == [("failed", "too few frames")]
+
+
+def test_a_challenger_that_did_harm_here_is_not_tried_again(
+    parts: Parts, champion: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = Slots.activate
+
+    def and_die(*args: Any, **more: Any) -> Bundle:
+        swap(*args, **more)
+        raise Killed
+
+    monkeypatch.setattr(Slots, "activate", and_die)
+    with pytest.raises(Killed):
+        run_cycle(OPTIONS)
+    monkeypatch.setattr(Slots, "activate", swap)
+    Slots.of_device().rollback("it crashed")
+    result = run_cycle(OPTIONS)
+    assert result.outcome == "refused"
+    assert "does not take it" in result.sentence
+    assert _now() == champion.digest
 
 
 def test_written_and_not_activated(parts: Parts, champion: Bundle, tmp_path: Path) -> None:
