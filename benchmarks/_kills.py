@@ -9,17 +9,22 @@ A subject is a module with two functions:
         Called here after the kill, with all that was acknowledged in this life: opens what is there as the next start
         would, and says what is missing.
 
-The same folder is used for all lives of a subject, as in a car.
+and, where its lives are to be longer than LONGEST_LIFE_S, a constant of that name; and where what it imports takes
+longer than a life, PRELOAD, the names of modules that a process has imported which all lives are forked from. The same
+folder is used for all lives of a subject, as in a car.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -41,10 +46,13 @@ class Verdict:
         lost_s: seconds of video between the last frame that was acknowledged and the last that can be read, one value
             for every stream that was being recorded at that moment.
         problems: what should not be, one sentence each.
+        laps, resumed: runs that came to their end in this life, and those of them that had been cut off before.
     """
 
     lost_s: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    laps: int = 0
+    resumed: int = 0
 
 
 def acknowledge(**facts: Any) -> None:
@@ -56,12 +64,45 @@ def acknowledge(**facts: Any) -> None:
 def kill_repeatedly(subject: str, directory: Path, *, kills: int, seed: int = 0) -> list[Verdict]:
     """Start the module `subject` on `directory`, kill -9 it after a random time, check; and again."""
     chance = random.Random(seed)
-    check = import_module(subject).check
-    return [check(directory, _one_life(subject, directory, chance.uniform(0.0, LONGEST_LIFE_S))) for _ in range(kills)]
+    module = import_module(subject)
+    longest_s = getattr(module, "LONGEST_LIFE_S", LONGEST_LIFE_S)
+    return [
+        module.check(directory, _one_life(subject, directory, chance.uniform(0.0, longest_s))) for _ in range(kills)
+    ]
 
 
 def _one_life(subject: str, directory: Path, life_s: float) -> Sequence[dict[str, Any]]:
     """All that the child acknowledged until it was killed, `life_s` after its first word."""
+    preload = getattr(import_module(subject), "PRELOAD", ())
+    return _forked_life(subject, directory, life_s, preload) if preload else _started_life(subject, directory, life_s)
+
+
+def _forked_life(subject: str, directory: Path, life_s: float, preload: Sequence[str]) -> Sequence[dict[str, Any]]:
+    """The same, of a child of a process that has imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([subject, *preload])
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        said.touch()
+        child = context.Process(target=_live, args=(subject, str(directory), str(said)))
+        child.start()
+        while child.is_alive() and not said.stat().st_size:
+            time.sleep(0.02)
+        child.join(life_s)
+        child.kill()
+        child.join()
+        if child.exitcode != -signal.SIGKILL:
+            raise RuntimeError(f"{subject} ended by itself, with {child.exitcode}")
+        return [json.loads(line) for line in said.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _live(subject: str, directory: str, said: str) -> None:
+    sys.stdout = Path(said).open("a")  # noqa: SIM115 - until it is killed
+    import_module(subject).run(Path(directory))
+
+
+def _started_life(subject: str, directory: Path, life_s: float) -> Sequence[dict[str, Any]]:
+    """The same, of a child that is started."""
     code = "import sys; from importlib import import_module; from pathlib import Path; "
     code += "import_module(sys.argv[1]).run(Path(sys.argv[2]))"
     child = subprocess.Popen(

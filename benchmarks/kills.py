@@ -17,6 +17,7 @@ from benchmarks._common import Row, add_json_option, guarded, report
 from benchmarks._kills import kill_repeatedly
 
 SUBJECTS = ("store", "drives", "slots")
+SUBJECTS = ("store", "drives", "refit")
 BAR = "video lost by a kill, largest (s)"
 
 
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lost_s = [value for one in verdicts for value in one.lost_s]
         rows.append(Row(f"{subject}: kills", [float(len(verdicts))]))
         rows.append(Row(f"{subject}: of streams cut off while recording", [float(len(lost_s))]))
+        if any(one.laps for one in verdicts):
+            rows.append(Row(f"{subject}: runs that came to their end", [float(sum(one.laps for one in verdicts))]))
+            rows.append(Row(f"{subject}: of them cut off before", [float(sum(one.resumed for one in verdicts))]))
         if lost_s:
             rows.append(Row(f"{subject}: lost of each (s)", lost_s, "s"))
             rows.append(Row(f"{subject}: most lost (s)", [max(lost_s)], "s", BAR))

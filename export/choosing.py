@@ -205,6 +205,8 @@ def _drives(model: LoadedModel, options: ExportOptions, folder: Path, observer: 
     if options.drives:
         return read_drives(options.drives, model.spec, folder, fps_hz=options.fps_hz, progress=observer.advance)
     recipe = model.recipe
+    if (frames := options.frames) is not None:
+        return Drives(recipe.sources, frames, np.arange(len(frames), dtype=np.int64), len(frames))
     return read_drives(
         recipe.sources,
         model.spec,

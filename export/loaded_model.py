@@ -70,6 +70,7 @@ def load_model(path: str | Path, *, batch: int | None) -> LoadedModel:
             **provenance,
             "edgevad_version": __version__,
             "model_sha256": sha256_of(folder.weights),
+            "model_path": str(folder.path.absolute()),
             "sources": list(recipe.sources),
             "recipe": recipe.to_json(),
         },

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgevad.calibration.guard import GuardLimits
 from edgevad.calibration.ranges import range_methods
 from edgevad.errors import OptionError
+
+if TYPE_CHECKING:
+    from edgevad.model.cache import FrameCache
 
 __all__ = ["ExportObserver", "ExportOptions"]
 
@@ -28,6 +32,7 @@ class ExportOptions:
         labels: label file of the one drive, for the guard's AUROC; None for none.
         backend: inference engine on a CPU, "onnxruntime" or "openvino"; None for the target's.
         replay: put frames that the model learned from into the bundle, for the gate of what it learns later.
+        frames: frames to quantise by and to try the result on that were chosen already, instead of drives.
         kept: folder for what may serve the next export; None keeps nothing.
     """
 
@@ -40,6 +45,7 @@ class ExportOptions:
     labels: Path | None = None
     backend: str | None = None
     replay: bool = True
+    frames: FrameCache | None = None
     kept: Path | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +58,8 @@ class ExportOptions:
             raise OptionError("a frame rate, and no drive that it is of", fix="Name the drive, too: --calib DRIVE")
         if not 30 <= self.calibration_frames <= 10_000:
             raise OptionError(f"{self.calibration_frames} calibration frames", expected="30 to 10000")
+        if self.frames is not None and self.drives:
+            raise OptionError("drives to quantise by, and frames that were chosen already", expected="either")
         if self.labels is not None and len(self.drives) != 1:
             raise OptionError("labels are of one recording", expected="exactly one drive beside them (--calib)")
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "history",
     "activate",
     "slots",
+    "refit",
     "build",
     "bench",
     "drives",

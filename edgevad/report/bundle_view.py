@@ -12,6 +12,7 @@ from rich.text import Text
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.manifest import Manifest
 from edgevad.bundle.trust import SignatureState
+from edgevad.report.lineage_view import lineage_rows
 
 __all__ = ["bundle_json", "bundle_table"]
 
@@ -52,7 +53,12 @@ def bundle_table(bundle: Bundle, state: SignatureState) -> RenderableType:
     if not manifest.provenance:
         return Group(title, table)
     provenance = _grid()
+    made = list(lineage_rows(manifest.provenance.get("refit")))
+    for label, text in made:
+        provenance.add_row(label, Text(text))
     for label, entry in manifest.provenance.items():
+        if label == "refit" and made:
+            continue
         provenance.add_row(Text(_free(label).strip('"')), Text(_free(entry)))
     return Group(title, table, Text("Provenance", style="bold"), provenance)
 

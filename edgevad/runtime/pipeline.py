@@ -124,6 +124,8 @@ class Pipeline:
     Attributes:
         stopped: `stop` was called.
         on_replaced: called in the iterating thread when another scorer is in use.
+        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: nobody
+            asks (edgevad/runtime/shadow.py).
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Pipeline:
         self.on_replaced: Callable[[], None] | None = None
         self.heartbeat = heartbeat
         self.stopped = False
+        self.on_scored: Callable[[PreparedFrame, Result], None] | None = None
         self._governor = governor
         self._untold: list[Event] = []
         self._swaps: deque[_Swap] = deque()
@@ -326,6 +329,8 @@ class Pipeline:
                 self._count(stream, result)
                 if incident is not None:
                     self._tell(incident)
+                if self.on_scored is not None:
+                    self.on_scored(prepared, result)
                 yield result
             stream.reader.ask()
 

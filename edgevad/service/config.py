@@ -30,6 +30,7 @@ from edgevad.service.sections import (
     LoggingConfig,
     MetricsConfig,
     MqttConfig,
+    RefitConfig,
     RunSection,
     TrialConfig,
     WebhookConfig,
@@ -41,6 +42,8 @@ _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload; the others need a restart.
 _RELOADED = ("detection", "trial", "events", "drives", "mqtt", "webhooks", "metrics", "logging", "plugins", "drift", "learning")
+# Taken up by a reload, or read by other commands; the others need a restart.
+_RELOADED = ("detection", "trial", "events", "drives", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class RunConfig:
     drives: DrivesConfig | None = None
     drift: DriftConfig | None = None
     learning: LearningConfig | None = None
+    refit: RefitConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     metrics: MetricsConfig | None = None

@@ -32,6 +32,7 @@ _WORDS = {
     "drives": "Everything that is seen is logged, as MCAP files. Without it: not.",
     "drift": "Says when the world is no longer the one the bundle was calibrated on. Without it: never.",
     "learning": "What is remembered follows the road, slowly (docs/refit.md). Without it: not.",
+    "refit": "Brings the model up to date from logged drives: edgevad refit --config FILE, by hand or by its timer.",
     "mqtt": "Events, incidents and state go to an MQTT broker.",
     "webhook": "Events and incidents are posted to a web server; again for each further one.",
     "metrics": "Counters for Prometheus.",

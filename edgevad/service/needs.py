@@ -18,8 +18,8 @@ __all__ = ["EXTRAS", "missing_needs", "read_paths", "written_folders"]
 # Section, the package it imports, and the extra that brings it.
 EXTRAS = (("drives", "mcap", "drives"), ("mqtt", "paho", "mqtt"), ("metrics", "prometheus_client", "metrics"))
 
-# These are made where they are not there.
-_MADE = ("dir", "token_file")
+# These are made where they are not there, or by others.
+_MADE = ("dir", "token_file", "busy_file")
 
 
 def missing_needs(config: RunConfig) -> list[str]:

@@ -94,6 +94,8 @@ def _service(spec: UnitSpec) -> str:
         ExecStart={command}
         # It has a budget of its own; what is killed goes on where it was the next time.
         TimeoutStartSec=infinity
+        # A challenger that was refused, and minutes that were not enough, are no failures of the service.
+        SuccessExitStatus=1 75
         KillMode=mixed
         TimeoutStopSec=30
 

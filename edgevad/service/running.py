@@ -14,12 +14,16 @@ from edgevad.errors import ConfigError, EdgevadError
 from edgevad.events.dispatch import Dispatcher
 from edgevad.events.incident import Incident
 from edgevad.events.sink import Sink
+from edgevad.refit.idle import DrivingMark
+from edgevad.refit.place import RefitHome
 from edgevad.runtime.governor import Governor
 from edgevad.runtime.lens import LensSpec
 from edgevad.runtime.machine_watch import MachineWatch
-from edgevad.runtime.pipeline import Pipeline
+from edgevad.runtime.pipeline import Pipeline, Result
+from edgevad.runtime.reader import PreparedFrame
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.session import RunSummary, run_session
+from edgevad.runtime.shadow import ShadowFeed
 from edgevad.runtime.threshold import Hysteresis
 from edgevad.runtime.trial import TrialSpec
 from edgevad.service.champion import Champion
@@ -129,10 +133,16 @@ class ServiceRun:
             self._machine = MachineWatch(on_reading=self.pipeline.machine)
             self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
             self._meter.machine, self._meter.drift = self._machine, self._sinks.drift
+            self._meter.machine = self._machine
+            refit = RefitHome.of_device()
+            self._shadow = ShadowFeed(refit.path, lambda: self.pipeline.scorer.digest)
+            self._driving = DrivingMark(refit.path)
+            self.pipeline.on_scored = self._on_scored
             stack.pop_all()
         self._stack = ExitStack()
         self._stack.push(self._named if self._champion is None else self._champion)
         self._stack.callback(self._machine.close)
+        self._stack.callback(self._shadow.close)
         self._stack.enter_context(self._dispatcher)
         self._stack.enter_context(self.pipeline)
 
@@ -146,6 +156,7 @@ class ServiceRun:
     def run(self, *, max_frames: int | None = None) -> RunSummary:
         """Until `stop`, or for `max_frames`."""
         self._machine.start()
+        self._shadow.start()
         if self._champion is not None:
             self._champion.attach(self.pipeline)
         self._notifier.ready(f"waiting for frames of {len(self.config.cameras)} cameras")
@@ -255,6 +266,12 @@ class ServiceRun:
         known = [rate for rate in rates if rate is not None]
         fastest = max(known) if len(known) == len(rates) else None
         return Governor(section.spec(target), fastest)
+
+    def _on_scored(self, prepared: PreparedFrame, result: Result) -> None:
+        """For those who bring the model up to date: the vehicle drives; and the frame, where a challenger is tried."""
+        if self.pipeline.is_live:
+            self._driving.frames_came()
+        self._shadow.push(prepared, result)
 
     def _beat(self) -> None:
         self._meter.beat()

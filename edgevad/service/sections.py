@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, Section, option
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
+from edgevad.service.refitting import RefitConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
 from edgevad.service.watching import DriftConfig, GovernorConfig, LearningConfig, LensConfig, TrialConfig
 
@@ -30,6 +31,7 @@ __all__ = [
     "LoggingConfig",
     "MetricsConfig",
     "MqttConfig",
+    "RefitConfig",
     "RunSection",
     "TrialConfig",
     "WebhookConfig",
@@ -199,6 +201,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "drives": DrivesConfig,
     "drift": DriftConfig,
     "learning": LearningConfig,
+    "refit": RefitConfig,
     "mqtt": MqttConfig,
     "webhook": WebhookConfig,
     "metrics": MetricsConfig,

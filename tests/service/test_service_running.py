@@ -11,9 +11,13 @@ import pytest
 from car import Car
 from simulated import SimulatedCamera
 
+from edgevad.bundle import Bundle
 from edgevad.errors import ConfigError, OutputError
 from edgevad.events.store import EventStore
 from edgevad.events.waiting import Limits
+from edgevad.refit.idle import IdleWatch
+from edgevad.refit.place import RefitHome
+from edgevad.refit.shadow import run_shadow
 from edgevad.service.config import load_config
 from edgevad.service.running import ServiceRun
 from edgevad.sources import open_source
@@ -254,3 +258,22 @@ def test_what_a_section_asks_for_in_vain_is_told_before_anything_runs(
     with Car(config('[events]\ndir = "free"\n')) as car:
         car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
     assert not car.seen.incidents
+
+
+def test_it_says_that_it_drives_and_gives_its_frames_to_who_tries_another_bundle(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    tiny_bundle: Path,
+    edgevad_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgevad.runtime.shadow._LOOK_S", 0.05)
+    home = RefitHome.of_device()
+    bundle = Bundle.open(tiny_bundle)
+    with Car(config()) as car:
+        report = run_shadow(bundle, bundle.digest, 50, home=home, kept=home.path / "shadow.json", longest_wait_s=20.0)
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 60)
+        reason = IdleWatch(home.path).reason()
+    assert report.frames == 50
+    assert report.failure is None
+    assert reason == "the cameras give frames"
