@@ -21,7 +21,17 @@ from edgevad.drives.messages import EVENTS_TOPIC, IMAGE, SCORE
 from edgevad.drives.rows import EventRow
 from edgevad.errors import StoreError
 
-__all__ = ["NEEDED_FOR", "LegContents", "check_leg", "event_row", "facts_of", "leg_errors", "messages_of", "metadata_of", "rebuild"]
+__all__ = [
+    "NEEDED_FOR",
+    "LegContents",
+    "check_leg",
+    "event_row",
+    "facts_of",
+    "leg_errors",
+    "messages_of",
+    "metadata_of",
+    "rebuild",
+]
 
 NEEDED_FOR = "Reading drives"
 
@@ -83,7 +93,7 @@ def messages_of(path: Path, kinds: Sequence[str]) -> Iterator[tuple[str, str, in
     """
     images = require("foxglove_schemas_protobuf.CompressedImage_pb2", extra="drives", needed_for=NEEDED_FOR)
     decode_error = require("google.protobuf.message", extra="drives", needed_for=NEEDED_FOR).DecodeError
-    with _leg_errors(path), path.open("rb") as stream:
+    with leg_errors(path), path.open("rb") as stream:
         reader, summary = _open(stream)
         sources = {
             channel.topic: channel.metadata["source_id"]

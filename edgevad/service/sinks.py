@@ -18,16 +18,11 @@ from edgevad.events.sink import Sink
 from edgevad.service.config import RunConfig
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
-from edgevad.service.watching import DriftConfig
+from edgevad.service.watching import DriftConfig, LearningConfig
 
 if TYPE_CHECKING:
     from edgevad.events.counters import RunSnapshot
     from edgevad.refit.drift_watch import CameraDrift
-    from edgevad.runtime.pipeline import Result
-from edgevad.service.watching import LearningConfig
-
-if TYPE_CHECKING:
-    from edgevad.events.counters import RunSnapshot
     from edgevad.runtime.pipeline import Pipeline, Result
     from edgevad.runtime.session import RunSummary
 
@@ -222,6 +217,8 @@ def _drift_watch(config: DriftConfig) -> Sink:
     from edgevad.refit.place import RefitHome
 
     return DriftWatch(RefitHome.of_device().drift, config.build(WatchSpec))
+
+
 def slow_learner(config: LearningConfig, pipeline: Callable[[], Pipeline]) -> Sink:
     from edgevad.refit.slow_learner import SlowLearner, SlowSpec
 
