@@ -124,7 +124,7 @@ class Pipeline:
     Attributes:
         stopped: `stop` was called.
         on_replaced: called in the iterating thread when another scorer is in use.
-        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: nobody asks
+        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: no one
             (edgevad/runtime/shadow.py).
     """
 
