@@ -6,8 +6,8 @@ A `nano` model is fitted to every other half minute of a recording. The half min
 are of the same drive: driving without drift. They are scored as they are, and as months on the road would leave them
 (benchmarks/degrade.py). From what is taken of these frames lives are drawn: a day is stretches of a minute, chosen by
 chance, together as long as is driven a day. Lives without drift are looked at every day for 60 days. The others begin
-at the eleventh look, ten quiet days have spent their share, and are degraded at full strength at once; there are at most
-twenty of each.
+at the eleventh look, ten quiet days have spent their share, and are degraded at full strength at once; at most 20 of
+each kind.
 """
 
 from __future__ import annotations
