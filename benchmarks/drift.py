@@ -5,8 +5,9 @@
 A `nano` model is fitted to every other half minute of a recording. The half minutes between were never learned from and
 are of the same drive: driving without drift. They are scored as they are, and as months on the road would leave them
 (benchmarks/degrade.py). From what is taken of these frames lives are drawn: a day is stretches of a minute, chosen by
-chance, together as long as is driven a day. Lives without drift are looked at every day for 60 days; in the others
-what is degraded comes from the eleventh day on, at full strength at once.
+chance, together as long as is driven a day. Lives without drift are looked at every day for 60 days. The others begin
+at the eleventh look, ten quiet days have spent their share, and are degraded at full strength at once; at most 20 of
+each kind.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from edgevad.sources.source import Source
 PIECE_S = 30.0
 CHUNK_S = 60.0
 DAYS, DRIFT_FROM_DAY, LAST_DAY = 60, 11, 25
+MOST_DRIFTING = 20
 ALPHA = 0.05
 # Colours alone: what a model of log intensity does not see.
 MORE_KINDS = ("colour",)
@@ -133,12 +135,9 @@ def day_of(sample: Sample, minutes: float, rng: np.random.Generator) -> Sample:
     return Sample.joined(chunks, sample.values.shape[1])
 
 
-def life(
-    reference: DriftReference, none: Sample, later: Sample | None, minutes: float, rng: np.random.Generator
-) -> Life:
-    """Days until something is told; `later`: what days are like from the eleventh on, None in a life without drift."""
-    for day in range(1, (DAYS if later is None else LAST_DAY) + 1):
-        drawn_from = none if later is None or day < DRIFT_FROM_DAY else later
+def life(reference: DriftReference, drawn_from: Sample, days: range, minutes: float, rng: np.random.Generator) -> Life:
+    """Days until something is told; `days` are the numbers of its looks."""
+    for day in days:
         found = compare(reference, day_of(drawn_from, minutes, rng), alpha=spent(ALPHA, day))
         if found.has_drifted:
             names = tuple(dict.fromkeys(one.figure.name for one in found.findings))
@@ -166,29 +165,33 @@ def main(arguments: list[str] | None = None) -> int:
     if path is None:
         print(f"there is no {args.data}/video.mp4; set EDGEVAD_DATA", file=sys.stderr)
         return 2
-    rows, facts = [], {}
+    rows: list[Row] = []
+    facts: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         bundle = Bundle.open(args.bundle or fitted(path, Path(folder)))
         reference = DriftReference.of(bundle)
-        none = taken(path, bundle, reference, "none")
         for kind in ("none", *KINDS, *MORE_KINDS):
-            later = None if kind == "none" else taken(path, bundle, reference, kind)
+            sample = taken(path, bundle, reference, kind)
             rng = np.random.default_rng(7)
-            lives = [life(reference, none, later, args.minutes, rng) for _ in range(args.lives)]
-            first = DRIFT_FROM_DAY if later is not None else DAYS + 1
-            early = sum(one.told_day is not None and one.told_day < first for one in lives)
-            bar = "drift: lives without drift that are told of one" if later is None else None
-            rows.append(Row(f"{kind}: lives told before anything drifted", [early / args.lives], "", bar))
-            if later is not None:
-                days = [one.told_day - first + 1 for one in lives if one.told_day is not None and one.told_day >= first]
-                if days:
-                    rows.append(Row(f"{kind}: told on the n-th day of drift", days))
-                never = sum(one.told_day is None for one in lives)
-                rows.append(Row(f"{kind}: never told", [never / args.lives]))
-                rows.append(Row(f"{kind}: residual moved (deviates)", [moved(reference, later)]))
+            days = range(1, DAYS + 1) if kind == "none" else range(DRIFT_FROM_DAY, LAST_DAY + 1)
+            count = args.lives if kind == "none" else min(args.lives, MOST_DRIFTING)
+            lives = [life(reference, sample, days, args.minutes, rng) for _ in range(count)]
+            rows += rows_of(kind, lives, moved(reference, sample))
             facts[f"{kind} calls for"] = told(lives)
             print(f"{kind}: {facts[f'{kind} calls for']}", file=sys.stderr)
     return report("drift", rows, as_json=args.json, facts={"minutes a day": args.minutes, **facts})
+
+
+def rows_of(kind: str, lives: list[Life], residual: float) -> list[Row]:
+    """How many lives were told, and after how many days."""
+    days = [one.told_day for one in lives if one.told_day is not None]
+    share = len(days) / len(lives)
+    if kind == "none":
+        return [Row("without drift: lives told of one", [share], "", "drift: lives without drift that are told of one")]
+    rows = [Row(f"{kind}: lives told", [share]), Row(f"{kind}: residual moved (deviates)", [residual])]
+    if days:
+        rows.append(Row(f"{kind}: told on the n-th day", [day - DRIFT_FROM_DAY + 1 for day in days]))
+    return rows
 
 
 def moved(reference: DriftReference, sample: Sample) -> float:

@@ -121,7 +121,7 @@ def compare(
         for one, is_refused in zip(tested, refused, strict=True)
         if is_refused or (one.figure.name, one.effect.kind) in lasting
     )
-    share = float(sample.faulty.mean()) if len(sample) else 0.0
+    share = _faulty_share(reference, sample)
     return Comparison(
         effects,
         findings,
@@ -144,6 +144,12 @@ def _is_beyond(finding: Finding) -> bool:
 
 def _margin(figure: Figure, margin: float) -> float:
     return margin + _SCORES_MARGIN if figure.is_score else margin
+
+
+def _faulty_share(reference: DriftReference, sample: Sample) -> float:
+    """Of the frames whose scores were asked for: an image has a row of its own."""
+    asked = np.isnan(sample.values[:, reference.first_image_column :]).all(axis=1)
+    return float(sample.faulty[asked].mean()) if asked.any() else 0.0
 
 
 def _kinds(figure: Figure) -> tuple[tuple[Kind, ...], bool]:

@@ -33,6 +33,8 @@ from edgevad.spec import InputSpec
 __all__ = ["LegReader"]
 
 _FORMAT = 1
+# Of a leg whose checksum the catalogue does not have.
+_NAMELESS = ".npz"
 
 
 @dataclass
@@ -127,7 +129,7 @@ class LegReader:
         )
 
     def _remembered(self, name: str) -> dict[str, Sample] | None:
-        if self._cache is None:
+        if self._cache is None or name == _NAMELESS:
             return None
         try:
             data = (self._cache / name).read_bytes()
@@ -137,7 +139,7 @@ class LegReader:
             return None  # never measured, or spoilt: it is measured again
 
     def _remember(self, name: str, found: dict[str, Sample]) -> None:
-        if self._cache is None:
+        if self._cache is None or name == _NAMELESS:
             return
         arrays: dict[str, Any] = {"cameras": np.frombuffer(json.dumps(list(found)).encode(), np.uint8)}
         for k, sample in enumerate(found.values()):

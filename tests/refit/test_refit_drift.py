@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgevad.drives.folder import mark, open_drives
 from edgevad.drives.layout import leg_name
 from edgevad.errors import OptionError, RefitError, StoreError
 from edgevad.refit.drift import DriftReport, DriftSpec, drift_of_drives
+from edgevad.refit.drift_compare import compare
 from edgevad.refit.drift_reference import DriftReference
 from edgevad.refit.drift_taking import FrameTaker
 from edgevad.report.drift_plot import plot_drift
@@ -66,6 +68,18 @@ def test_the_further_scores_move_the_deeper_is_the_adaptation(
     report = look(tmp_path, replaying_bundle, spec=DriftSpec(alpha=0.9, margin=0.05))
     assert report.advice.what == report.advice.depth == depth
     assert "patch moved by" in report.advice.sentence
+
+
+def test_a_lens_that_shows_nothing_in_a_tenth_of_the_frames_is_to_be_cleaned(replaying_bundle: Bundle) -> None:
+    reference = DriftReference.of(replaying_bundle)
+    taker = FrameTaker(reference, replaying_bundle.manifest.input)
+    for number, result in enumerate(results(200)):
+        is_faulty = number % 6 < 2
+        taker.push(replace(result, state="fault", deviates=(), fault="covered") if is_faulty else result)
+    found = compare(reference, taker.taken(), alpha=0.05)
+    assert found.faulty_share == pytest.approx(1 / 3, abs=0.02)
+    assert found.advice.what == "clean the lens"
+    assert "33% of the frames" in found.advice.sentence
 
 
 def test_json_has_every_effect_and_no_nan(quiet: Path, replaying_bundle: Bundle) -> None:

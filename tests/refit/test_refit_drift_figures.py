@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pytest
 
+from benchmarks.degrade import degraded
 from edgevad.refit.drift_figures import IMAGE_FIGURES, MemoryFigures, image_figures
 from edgevad.refit.drift_sample import Sample, SampleBuilder
+from edgevad.runtime.preprocess import shrink
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -89,3 +94,16 @@ def test_driving_is_counted_without_gaps_and_its_end_can_be_kept() -> None:
     assert Sample.empty(2).driven_s == 0
     assert len(Sample.joined([], 2)) == 0
     assert Sample.empty(2).blocks().size == 0
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("kind", "name", "is_higher"), [("haze", "veil", True), ("gamma", "brightness", False)])
+def test_on_a_real_drive_what_the_road_does_is_seen(data_dir: Path, kind: str, name: str, is_higher: bool) -> None:
+    capture = cv2.VideoCapture(str(data_dir / "donkey_track_1124" / "video.mp4"))
+    shifts, column = [], list(IMAGE_FIGURES).index(name)
+    for number in range(0, 6000, 200):
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+        image = capture.read()[1]
+        before, after = (image_figures(shrink(one, (64, 64)))[column] for one in (image, degraded(image, kind)))
+        shifts.append(after > before)
+    assert np.mean(shifts) == (1.0 if is_higher else 0.0)

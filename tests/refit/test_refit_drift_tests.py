@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgevad.refit.drift_tests import Effect, effects_of, holm, spent, student_tail
+from edgevad.refit.drift_tests import Effect, _student_quantile, effects_of, holm, spent, student_tail
 
 
 def driving(
@@ -41,6 +41,13 @@ def effect(kind: str, level: float = 0.0, seed: int = 0, **more: object) -> Effe
 )
 def test_the_tail_of_student_s_distribution(t: float, degrees: float, tail: float) -> None:
     assert student_tail(t, degrees) == pytest.approx(tail, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(1, 12.706), (3, 3.182), (4, 2.776), (5, 2.571), (20, 2.086), (1e5, 1.960)]
+)
+def test_its_quantile(degrees: float, quantile: float) -> None:
+    assert _student_quantile(degrees) == pytest.approx(quantile, rel=3e-3)
 
 
 def test_what_days_may_spend_adds_up_to_alpha() -> None:
