@@ -139,7 +139,7 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     clean = champion.pieces["replay", CLEAN]
     kinds = [kind for kind in KINDS if auroc(champion.pieces["replay", kind], clean) >= _SEEN_AUROC]
     before, now = (
-        float(np.mean([np.mean(one.pieces["replay", kind] >= one.calibration.threshold) for kind in kinds] or [0.0]))
+        float(np.mean([one.pieces["replay", kind] >= one.calibration.threshold for kind in kinds] or [0.0]))
         for one in (champion, challenger)
     )
     if before < _LEAST_POWER:

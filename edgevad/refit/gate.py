@@ -149,7 +149,7 @@ class _Trial:
 
     def _exams(self, frames: dict[str, FrameCache], in_event: Flags) -> dict[str, Exam]:
         """The pieces to be asked about, each with splices from the other set."""
-        exams = {}
+        exams: dict[str, Exam] = {}
         for name in ("recent", "replay"):
             if name not in frames:
                 continue
