@@ -22,10 +22,10 @@ Image = npt.NDArray[np.uint8]
 
 
 def gamma_and_colour(image: Image, strength: float) -> Image:
-    """An ageing sensor and another white balance: gamma 1.35, less blue, more red."""
+    """An ageing sensor and another white balance: gamma 1.5, less blue, more red."""
     levels = np.arange(256) / 255.0
     gains = 1.0 + strength * np.array([-0.12, 0.0, 0.1])  # blue, green, red
-    table = np.clip(255.0 * levels[:, None] ** (1.0 + 0.35 * strength) * gains, 0, 255).round().astype(np.uint8)
+    table = np.clip(255.0 * levels[:, None] ** (1.0 + 0.5 * strength) * gains, 0, 255).round().astype(np.uint8)
     return np.asarray(cv2.LUT(image, np.ascontiguousarray(table[:, None, :])), dtype=np.uint8)
 
 
@@ -41,10 +41,10 @@ def tilt(image: Image, strength: float) -> Image:
 
 
 def haze(image: Image, strength: float) -> Image:
-    """A film on the lens: contrast lost to a veil, and details to a blur."""
-    sigma_px = max(1.2 * strength * image.shape[1] / 224.0, 1e-3)
+    """A film on the lens: contrast lost to a veil, and details to a blur. A little: more of it hides alarms."""
+    sigma_px = max(0.6 * strength * image.shape[1] / 224.0, 1e-3)
     soft = cv2.GaussianBlur(image, (0, 0), sigma_px).astype(np.float32)
-    veil = 0.25 * strength
+    veil = 0.06 * strength
     return np.asarray(np.clip((1.0 - veil) * soft + veil * 190.0, 0, 255).round(), dtype=np.uint8)
 
 

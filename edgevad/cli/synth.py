@@ -28,13 +28,19 @@ def synth(
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the frames in pixels.")] = "160x120",
     seed: Annotated[int, typer.Option(help="Chooses course, traffic, light and anomalies.")] = 0,
     anomaly_share: Annotated[float, typer.Option(help="Share of anomalous frames, 0 to 0.3.")] = 0.1,
+    road: Annotated[
+        int | None,
+        typer.Option(help="Chooses course and scenery alone: the same road on another day.", show_default="seed"),
+    ] = None,
+    season: Annotated[float, typer.Option(help="Time of the year: 0 summer, 0.5 autumn, 1 winter.")] = 0.0,
+    mount_deg: Annotated[float, typer.Option("--mount-deg", help="How far the camera turned in its mount.")] = 0.0,
     json_output: Json = False,
 ) -> None:
     """Render a procedural drive with labelled anomalies."""
     from edgevad.synth import SynthConfig, parse_size
 
     width_px, height_px = parse_size(size)
-    config = SynthConfig(seconds, fps, width_px, height_px, seed, anomaly_share)
+    config = SynthConfig(seconds, fps, width_px, height_px, seed, anomaly_share, road, season, mount_deg)
     drive = _write(config, out)
     if json_output:
         files = {"video": str(drive.video), "labels": str(drive.labels), "manifest": str(drive.manifest)}

@@ -30,6 +30,9 @@ class SynthConfig:
         seed: chooses course, traffic, light and anomalies.
         anomaly_share: share of the frames that show an anomaly, 0 (none) to 0.3. Event lengths are drawn and moving
             hazards keep their own pace, so the drive comes close to it, not to the frame.
+        road: chooses course and scenery where they are not those of `seed`: the same road on another day.
+        season: time of the year, from 0 (summer) over 0.5 (autumn) to 1 (winter).
+        mount_deg: how far the camera has turned in its mount, -10 to 10.
 
     Raises:
         OptionError: a value out of its range, or a drive too short to hold anomalies.
@@ -41,6 +44,9 @@ class SynthConfig:
     height_px: int = 120
     seed: int = 0
     anomaly_share: float = 0.1
+    road: int | None = None
+    season: float = 0.0
+    mount_deg: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and 1 <= self.seconds <= _MAX_SECONDS):
@@ -57,8 +63,13 @@ class SynthConfig:
             raise OptionError(
                 f"frames of {self.width_px}x{self.height_px} pixels", expected="an aspect ratio from 1:2 to 4:1"
             )
-        if not 0 <= self.seed < 2**63:
-            raise OptionError(f"seed {self.seed}", expected="a whole number from 0 to 2^63 - 1")
+        for name, seed in (("seed", self.seed), ("road", self.road or 0)):
+            if not 0 <= seed < 2**63:
+                raise OptionError(f"{name} {seed}", expected="a whole number from 0 to 2^63 - 1")
+        if not 0 <= self.season <= 1:
+            raise OptionError(f"season {self.season:g}", expected="0 (summer) to 1 (winter)")
+        if not -10 <= self.mount_deg <= 10:
+            raise OptionError(f"a mount turned by {self.mount_deg:g} degrees", expected="-10 to 10")
         if not (math.isfinite(self.anomaly_share) and 0 <= self.anomaly_share <= MAX_ANOMALY_SHARE):
             raise OptionError(f"an anomaly share of {self.anomaly_share:g}", expected=f"0 to {MAX_ANOMALY_SHARE:g}")
         if self.anomaly_share > 0 and self.seconds < MIN_ANOMALOUS_SECONDS:
@@ -67,6 +78,11 @@ class SynthConfig:
                 expected=f"at least {MIN_ANOMALOUS_SECONDS:g} seconds",
                 fix="Ask for more seconds, or for an anomaly share of 0",
             )
+
+    @property
+    def road_seed(self) -> int:
+        """Seed of course and scenery."""
+        return self.seed if self.road is None else self.road
 
     @property
     def frame_count(self) -> int:

@@ -18,6 +18,7 @@ from edgevad.synth.lens import Lens
 from edgevad.synth.randomness import slow_wave, stream
 from edgevad.synth.scene import Pose, Scene
 from edgevad.synth.schedule import ANOMALY_KINDS, Event, schedule_events
+from edgevad.synth.season import in_season
 from edgevad.synth.traffic import plan_traffic
 
 __all__ = ["Drive", "SynthFrame", "render_drive"]
@@ -47,7 +48,7 @@ class Drive:
 
     def __init__(self, config: SynthConfig) -> None:
         self.config = config
-        self._course = build_course(config.seed)
+        self._course = build_course(config.road_seed)
         self._events = schedule_events(config)
         self._ego = drive_ego(config, self._course, self._events)
         self._traffic = plan_traffic(config, self._ego, self._events)
@@ -65,6 +66,7 @@ class Drive:
     def frames(self) -> Iterator[SynthFrame]:
         """Draw the frames in order."""
         config, ego = self.config, self._ego
+        mount_rad = float(np.deg2rad(config.mount_deg))
         scene = Scene(config, self._course)
         lens = Lens(config.seed, config.width_px, config.height_px, self._events)
         sensor = Sensor(config.width_px, config.height_px, config.fps_hz)
@@ -75,13 +77,14 @@ class Drive:
                 across_m=float(ego.across_m[k]),
                 yaw_rad=float(ego.yaw_rad[k]),
                 pitch_rad=float(ego.pitch_rad[k]),
-                roll_rad=float(ego.roll_rad[k]),
-                tilt_rad=float(ego.tilt_rad[k]),
+                roll_rad=float(ego.roll_rad[k]) + mount_rad,
+                tilt_rad=float(ego.tilt_rad[k]) + mount_rad,
                 sun=float(self._sun[k]),
                 drift_rad=0.0015 * time_s,
             )
             seen = [hazard.visible(ego, time_s) for hazard in self._hazards]
             picture = scene.render(pose, self._traffic.visible(time_s), [it for it in seen if it is not None])
+            picture = in_season(picture, config.season)
             light = np.square(np.maximum(picture, 0) * np.float32(1 / 255))
             image = sensor.expose(lens.apply(light, time_s), stream(config.seed, "noise", k))
             yield SynthFrame(image, k, round(time_s * 1e9), level, event.kind if event else "")

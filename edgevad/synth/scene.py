@@ -103,11 +103,11 @@ class Scene:
         self._course = course
         self._size = config.width_px * _SUPERSAMPLE, config.height_px * _SUPERSAMPLE
         self._focal_px = 1.2 * self._size[1]
-        self._ground = build_ground(course, config.seed)
+        self._ground = build_ground(course, config.road_seed)
         self._hood = Hood(*self._size)
-        self._sprites = SpriteBook(config.seed)
+        self._sprites = SpriteBook(config.road_seed)
         tall = round(self._canvas_size(0.3)[1] * (_HORIZON_SHARE + 0.12)) + 8
-        self._backdrop = build_backdrop(config.seed, self._focal_px, tall)
+        self._backdrop = build_backdrop(config.road_seed, self._focal_px, tall)
         self._rails = [(at, u) for start, end, u in course.rails for at in np.arange(start, end, _RAIL_M).tolist()]
 
     def _canvas_size(self, roll_rad: float) -> tuple[int, int]:
