@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Optional
 
 import typer
 
 from edgevad.cli._options import Json, bytes_of_gigabytes
+from edgevad.cli.choose import choose
 
 __all__ = ["register"]
 
@@ -25,7 +24,9 @@ DriveName = Annotated[str, typer.Argument(metavar="DRIVE", help="Name of a drive
 
 def register(app: typer.Typer) -> None:
     """Add `drives` and its sub-commands to the application."""
-    group = typer.Typer(help="Logged drives: list, show and verify them, recover and prune them, mark what is to stay, choose to learn from.")
+    group = typer.Typer(
+        help="Logged drives: list, show and verify them, recover and prune them, mark them, choose what to learn from."
+    )
     group.command("list")(list_drives)
     group.command("show")(show)
     group.command("verify")(verify)
@@ -214,89 +215,6 @@ def mark(
         print(json.dumps({"drive": drive, "legs": [leg.to_json() for leg in legs]}))
     else:
         _print(legs_table(legs))
-
-
-def choose(
-    names: Annotated[
-        Optional[list[str]],
-        typer.Argument(
-            metavar="[DRIVE]...", help="Drives, folders of them, other recordings.", show_default="those in --dir"
-        ),
-    ] = None,
-    directory: Folder = None,
-    bundle: Annotated[
-        Optional[Path],
-        typer.Option(help="Folder or .edgevad file: what it knows is not new.", show_default="the active one"),
-    ] = None,
-    budget_frames: Annotated[
-        Optional[int], typer.Option("--budget-frames", min=1, help="Frames at most.", show_default="2500")
-    ] = None,
-    since: Annotated[
-        Optional[str],
-        typer.Option(help="Only what ended since: 12h or 7d ago, or a date as 2026-11-24.", show_default=False),
-    ] = None,
-    camera: Annotated[
-        Optional[list[str]], typer.Option(help="Only this camera; again for more.", show_default=False)
-    ] = None,
-    events: Annotated[
-        Optional[Path],
-        typer.Option(help="Event store whose marks count (edgevad events mark).", show_default=False),
-    ] = None,
-    blur_faces: Annotated[
-        Optional[str],
-        typer.Option(
-            "--blur-faces", help="A face detector's model (.onnx, .xml), or the name of a plug-in.", show_default=False
-        ),
-    ] = None,
-    out: Annotated[
-        Optional[Path], typer.Option(help="Keep the frames in this new folder.", show_default=False)
-    ] = None,
-    json_output: Json = False,
-) -> None:
-    """Say what a refit would learn from, and whether it can be trusted; nothing is learned.
-
-    Exit code 1 where it would be refused.
-    """
-    from edgevad.bundle import Bundle, active_bundle
-    from edgevad.errors import BundleError, OptionError
-    from edgevad.events.when import parse_when
-    from edgevad.refit.blurring import open_blur
-    from edgevad.refit.choosing import BUDGET_FRAMES, select
-    from edgevad.refit.trust import contamination
-    from edgevad.report.choice_view import choice_json, choice_progress, choice_view
-    from edgevad.spec import InputSpec
-
-    if out is not None and out.exists():
-        raise OptionError("there is something there already", where=out, fix="Choose a new folder")
-    opened: Bundle | None = None
-    if bundle is not None:
-        opened = Bundle.open(bundle)
-    else:
-        with suppress(BundleError):  # without one, drives are only compared with each other
-            opened = Bundle.open(active_bundle())
-    blur = None if blur_faces is None else open_blur(blur_faces)
-    with TemporaryDirectory() as work, choice_progress() as observer:
-        selection = select(
-            names or [_root(directory)],
-            InputSpec() if opened is None else opened.manifest.input,
-            Path(work),
-            bundle=opened,
-            budget_frames=budget_frames or BUDGET_FRAMES,
-            since_ns=None if since is None else parse_when(since, option="--since"),
-            cameras=camera,
-            blur=blur,
-            events=events,
-            observer=observer,
-        )
-        trust = None if opened is None else contamination(selection, opened, observer=observer)
-        if out is not None:
-            selection.save(out)
-    if json_output:
-        print(json.dumps(choice_json(selection, trust)))
-    else:
-        _print(choice_view(selection, trust))
-    if trust is not None and not trust.trusted:
-        raise typer.Exit(1)
 
 
 def _root(directory: Path | None) -> Path:

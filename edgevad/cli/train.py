@@ -146,10 +146,11 @@ def _refuse_never_train(sources: list[str]) -> None:
 
     marked = never_train_in(sources)
     if marked:
-        more = f" and {len(marked) - 1} more" if len(marked) > 1 else ""
+        more = f" (and {len(marked) - 1} more)" if len(marked) > 1 else ""
         raise OptionError(
-            f"{marked[0]}{more} is marked never to be trained on" if not more else f"{marked[0]}{more} are marked never to be trained on",
-            fix="Name the others only, take the mark away (edgevad drives mark --may-train), or --include-never-train",
+            f"{marked[0]}{more}: marked never to be trained on",
+            fix="Name the others only, take the mark away (edgevad drives mark DRIVE --may-train), or add "
+            "--include-never-train",
         )
 
 

@@ -191,7 +191,10 @@ def _tally(channels: Any, counts: dict[int, int]) -> tuple[Counter[str], dict[st
 
 
 def event_row(drive: str, message: Any) -> EventRow | None:
-    """The event that an `edgevad.Event` tells; None where it is not what we write: a leg may come from anywhere, and its images are good all the same."""
+    """The event that an `edgevad.Event` of the drive tells; None where it is not what we write.
+
+    A leg may come from anywhere, and its images are good all the same.
+    """
     if not isinstance(message, dict):
         return None
     names = ("id", "logged_start_ns", "logged_end_ns", "peak_score", "source_id", "cause")

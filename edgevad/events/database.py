@@ -152,6 +152,12 @@ def open_database(path: Path, *, create: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             if version < len(MIGRATIONS):
+                if version and not is_writable(path):
+                    raise StoreError(
+                        f"was written by an older edgevad (schema {version}), and may not be written here",
+                        where=path,
+                        fix="Look at it once with the account that edgevad runs under (sudo -u)",
+                    )
                 _migrate(connection, path)
             if create:
                 _check(connection, path)

@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 BUDGET_FRAMES = 2500
 # So many pieces are looked at; of more, these spread evenly: a budget of thousands cannot use them all anyway.
 _MOST_PIECES = 4000
-# By so many of its frames a piece is described, by the middle of them: one odd frame makes no piece new.
+# So many frames of a piece are looked at, and it is as new as the middle one: one odd frame makes no piece new.
 _LOOKS = 3
 _NOVELTY_FRAMES = 60
 
@@ -203,23 +203,30 @@ class _Chooser:
         return math.nan if usual == 0 else float(np.sqrt(np.median(nearest(mine, known)))) / usual
 
     def _describe(self, pieces: Sequence[Piece]) -> Floats:
-        """(n, d): each piece by the median of a few of its frames; by nothing where none of them can be read."""
-        looks: dict[int, dict[int, int]] = {}  # footage, row, piece
+        """(n, k, d): a few frames of each piece; one that cannot be read counts as a usual one."""
+        looks: dict[int, dict[int, list[tuple[int, int]]]] = {}  # footage, row, which piece and look
         for k, piece in enumerate(pieces):
-            rows = piece.rows[np.linspace(0, len(piece) - 1, min(_LOOKS, len(piece))).astype(np.int64)]
-            looks.setdefault(piece.footage, {}).update({int(row): k for row in rows})
+            rows = piece.rows[((np.arange(_LOOKS) + 0.5) / _LOOKS * len(piece)).astype(np.int64)]
+            for look, row in enumerate(rows.tolist()):
+                looks.setdefault(piece.footage, {}).setdefault(row, []).append((k, look))
         self._observer.stage("comparing", sum(map(len, looks.values())))
-        found: dict[int, list[Floats]] = {}
+        found: Floats | None = None
         done = 0
-        for number, piece_of in looks.items():
-            for row, frame in self._footage[number].frames(np.array(sorted(piece_of), np.int64)):
+        for number, wanted in looks.items():
+            for row, frame in self._footage[number].frames(np.array(sorted(wanted), np.int64)):
                 done += 1
                 self._observer.advance(done)
                 small = shrink(blurred(frame, self._blur).image, self._size)
-                found.setdefault(piece_of[row], []).append(self.describer(small[None])[0])
-        described = {k: np.median(np.stack(rows), axis=0) for k, rows in found.items()}
-        usual = np.median(np.stack(list(described.values())), axis=0)
-        return np.stack([described.get(k, usual) for k in range(len(pieces))])
+                described = self.describer(small[None])[0]
+                if found is None:
+                    found = np.full((len(pieces), _LOOKS, len(described)), np.nan)
+                for place in wanted[row]:
+                    found[place] = described
+        if found is None:
+            return np.zeros((len(pieces), _LOOKS, 1))
+        missing = np.isnan(found[..., 0])
+        found[missing] = np.nanmedian(found.reshape(-1, found.shape[-1]), axis=0)
+        return found
 
 
 def _taken(order: Sequence[int], picked: Sequence[int]) -> list[int]:

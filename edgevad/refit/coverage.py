@@ -2,8 +2,8 @@
 
 New is what is far from everything known and taken: k-centre greedy (Gonzalez 1985; as a coreset of what to learn from,
 Sener and Savarese 2018) takes the farthest piece again and again. By itself it would collect anomalies, for nothing is
-farther from everything: so it sees only pieces that are trusted, each by the middle of a few frames, and the even half
-keeps the usual in its majority.
+farther from everything: so it sees only pieces that are trusted, a piece is as new as the middle of a few of its frames
+is, and the even half keeps the usual in its majority.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = ["LEAST_TRUSTED", "NEW_SHARE", "evenly", "pick"]
 
 Floats = npt.NDArray[np.float64]
 
+_GOLDEN = (5.0**0.5 - 1.0) / 2.0
 #: Of the budget, for what is new.
 NEW_SHARE = 0.5
 #: A piece is picked for being new only if this share of its frames is away from events.
@@ -26,10 +27,12 @@ LEAST_TRUSTED = 0.8
 
 
 def evenly(count: int) -> list[int]:
-    """0 … count - 1 in an order of which every beginning is spread over the whole (van der Corput, base 2)."""
-    bits = max(count - 1, 1).bit_length()
-    reversed_bits = (int(f"{k:0{bits}b}"[::-1], 2) for k in range(1 << bits))
-    return [k for k in reversed_bits if k < count]
+    """0 … count - 1 in an order of which every beginning is spread over the whole.
+
+    By the fractional parts of multiples of the golden ratio, those that are smallest first: the gaps between them have
+    three lengths at most (Steinhaus), and no period of the pieces, as of two cameras that alternate, is favoured.
+    """
+    return [int(k) for k in np.argsort(np.arange(count) * _GOLDEN % 1.0, kind="stable")]
 
 
 def pick(
@@ -42,7 +45,8 @@ def pick(
 
     Args:
         pieces: in the order of time.
-        describe: (n, d) descriptions of n pieces; without it all of the budget covers the time evenly.
+        describe: (n, k, d) descriptions of k frames of each of n pieces; without it all of the budget covers the time
+            evenly.
         known: (m, d) descriptions of what was learned before.
     """
     if sum(map(len, pieces)) <= budget_frames:
@@ -51,10 +55,12 @@ def pick(
     taken = _fill([], evenly(len(pieces)), pieces, even_frames)
     if describe is None:
         return sorted(taken)
-    candidates = [k for k, piece in enumerate(pieces) if piece.trusted >= LEAST_TRUSTED and k not in set(taken)]
+    already = set(taken)
+    candidates = [k for k, piece in enumerate(pieces) if piece.trusted >= LEAST_TRUSTED and k not in already]
     if candidates:
         described = describe([pieces[k] for k in [*taken, *candidates]])
-        centres = described[: len(taken)] if known is None else np.concatenate([known, described[: len(taken)]])
+        centres = described[: len(taken)].reshape(-1, described.shape[-1])
+        centres = centres if known is None else np.concatenate([known, centres])
         order = [candidates[k] for k in _farthest_first(described[len(taken) :], centres, budget_frames)]
         taken = _fill(taken, order, pieces, budget_frames)
     return sorted(_fill(taken, evenly(len(pieces)), pieces, budget_frames))
@@ -73,15 +79,19 @@ def _fill(taken: list[int], order: Sequence[int], pieces: Sequence[Piece], budge
     return taken
 
 
-def _farthest_first(points: Floats, centres: Floats, most: int) -> list[int]:
-    """k-centre greedy: rows of `points` (n, d), each the farthest from `centres` (m, d) and those before it."""
-    distance = nearest(points, centres) if len(centres) else np.full(len(points), np.inf)
+def _farthest_first(pieces: Floats, centres: Floats, most: int) -> list[int]:
+    """k-centre greedy: of `pieces` (n, k, d), each the farthest from `centres` (m, d) and the frames before it."""
+    count, looks, values = pieces.shape
+    frames = pieces.reshape(-1, values)
+    distance = nearest(frames, centres) if len(centres) else np.full(len(frames), np.inf)
+    taken = np.zeros(count, np.bool_)
     order: list[int] = []
-    for _ in range(min(len(points), most)):
-        k = int(np.argmax(distance))
+    for _ in range(min(count, most)):
+        newness = np.median(distance.reshape(count, looks), axis=1)
+        k = int(np.argmax(np.where(taken, -1.0, newness)))
         order.append(k)
-        distance = np.minimum(distance, np.sum((points - points[k]) ** 2, axis=1))
-        distance[k] = -1.0
+        taken[k] = True
+        distance = np.minimum(distance, nearest(frames, pieces[k]))
     return order
 
 

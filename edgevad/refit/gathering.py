@@ -168,9 +168,7 @@ def _gather_drive(
             found.footage.append(LoggedFootage(folder, camera, legs, notes, marks.get(run_id, {})))
 
 
-def _reason_against(
-    path: Path, row: LegRow | None, number: int, marks: DriveMarks, since_ns: int | None
-) -> str | None:
+def _reason_against(path: Path, row: LegRow | None, number: int, marks: DriveMarks, since_ns: int | None) -> str | None:
     if path.name.endswith(".part"):
         return "not closed yet"
     if marks.holds("never_train", number):

@@ -67,7 +67,7 @@ class Taken:
 
     @property
     def weight(self) -> npt.NDArray[np.float32]:
-        """(N,) 1 where nothing was wrong, or people said so; 0 where they confirmed an event; else `IN_EVENT_WEIGHT`."""
+        """(N,) 1 where nothing was wrong, or people said so; 0 in what they confirmed; else `IN_EVENT_WEIGHT`."""
         weight = np.where(self.event <= DISMISSED, 1.0, IN_EVENT_WEIGHT)
         return np.where(self.event == CONFIRMED, 0.0, weight).astype(np.float32)
 
@@ -79,7 +79,7 @@ class Taken:
 def shows_nothing(small: Image) -> bool:
     """Whether a picture (h, w, 3) uint8 is black, or has no structure anywhere: its lens is covered."""
     gray = gray_of(small)
-    is_black = np.count_nonzero(gray >= _BLACK_LEVEL) <= _BLACK_SHARE * gray.size
+    is_black = int(np.count_nonzero(gray >= _BLACK_LEVEL)) <= _BLACK_SHARE * gray.size
     return is_black or structured_share(gray) <= _LEAST_STRUCTURE
 
 
@@ -126,11 +126,7 @@ def _write(stream: BinaryIO, array: npt.NDArray[np.generic]) -> None:
     stream.write(np.ascontiguousarray(array).data)
 
 
-
-
-def _guarded(
-    footage: Sequence[Footage], pieces: Sequence[Piece], held: npt.NDArray[np.bool_]
-) -> dict[int, _Segments]:
+def _guarded(footage: Sequence[Footage], pieces: Sequence[Piece], held: npt.NDArray[np.bool_]) -> dict[int, _Segments]:
     """For each footage the rows to take; without those to learn from that lie too near what is held out."""
     held_ns: dict[int, list[npt.NDArray[np.int64]]] = {}
     for piece, is_held in zip(pieces, held, strict=True):
@@ -153,7 +149,9 @@ def _guarded(
     return chosen
 
 
-def _is_within(times_ns: npt.NDArray[np.int64], asked_ns: npt.NDArray[np.int64], margin_s: float) -> npt.NDArray[np.bool_]:
+def _is_within(
+    times_ns: npt.NDArray[np.int64], asked_ns: npt.NDArray[np.int64], margin_s: float
+) -> npt.NDArray[np.bool_]:
     """Whether each of `asked_ns` (n,) lies within the margin of one of `times_ns` (m,), which are in order, m > 0."""
     after = np.searchsorted(times_ns, asked_ns).clip(max=len(times_ns) - 1)
     before = (after - 1).clip(min=0)
@@ -196,9 +194,7 @@ def _past(index: FrameIndex, segments: _Segments, lag_ms: int) -> dict[int, int]
     return needed
 
 
-def _taken(
-    footage: Sequence[Footage], written: Sequence[_Row], spec: InputSpec, work: Path, blind: int
-) -> Taken:
+def _taken(footage: Sequence[Footage], written: Sequence[_Row], spec: InputSpec, work: Path, blind: int) -> Taken:
     count = len(written)
     shape = (count, spec.height_px, spec.width_px)
     motion = None

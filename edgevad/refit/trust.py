@@ -48,10 +48,10 @@ class TrustLimits:
         dead: of places in the picture that changed before, and hardly do now.
     """
 
-    standing_out: float = 0.3
+    standing_out: float = 0.45
     far_out: float = 0.05
     blind: float = 0.3
-    dead: float = 0.3
+    dead: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def contamination(
     blind = selection.blind_share + (1.0 - selection.blind_share) * sight.blind_share
     standing_out, far_out = float(np.mean(out > _OUT)), float(np.mean(out > _FAR))
     measured = {"standing_out": standing_out, "far_out": far_out, "blind": blind, "dead": sight.dead_share}
-    reasons = tuple(_REASONS[name].format(measured[name]) for name in measured if measured[name] > getattr(limits, name))
+    reasons = tuple(
+        _REASONS[name].format(measured[name]) for name in measured if measured[name] > getattr(limits, name)
+    )
     return Trust(**measured, frames=len(rows), reasons=reasons)
 
 
@@ -148,7 +150,9 @@ def _segments(cache: FrameCache, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.
     return np.concatenate([[0], np.cumsum(begins)]).astype(np.int64)
 
 
-def own_deviates(windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integer], calibration: Calibration) -> Floats:
+def own_deviates(
+    windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integer], calibration: Calibration
+) -> Floats:
     """(N,) largest deviate, of the parts that decide, from the calm frames of each frame's own drive.
 
     `windowed` (N, P) scores, `drive` (N,) which drive a frame is of. A drive may be calmer than what the champion was

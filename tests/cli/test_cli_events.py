@@ -219,7 +219,8 @@ def test_marks_are_set_shown_and_taken_away(home: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [((1, "true"), "'true' is no mark"), (("confirmed",), "no event is named"), ((9, "none"), "no event 9")]
+    ("words", "message"),
+    [((1, "true"), "'true' is no mark"), (("confirmed",), "no event is named"), ((9, "none"), "no event 9")],
 )
 def test_marks_that_are_none_are_refused(
     home: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], message: str

@@ -13,7 +13,6 @@ from scenes import START_NS, run_info
 from edgevad.errors import OptionError, StoreError
 from edgevad.events import database
 from edgevad.events.retention import MediaRetention, Pruned, media_bytes, prune
-from edgevad.events import store as store_module
 from edgevad.events.store import EventFilter, EventStore
 from edgevad.events.stored import StoredEvent
 from edgevad.report.events_export import export_events
@@ -215,21 +214,28 @@ def test_marks_stay_when_a_row_is_written_again(store: EventStore) -> None:
         store.mark([1, 3], "confirmed")
         store.mark([3], "dismissed")
         store.write([row(1, camera="front", peak_score=9.0)])
-        assert [(one.mark, one.peak_score) for one in store.events()] == [("confirmed", 9.0), ("", None), ("dismissed", None)]
+        assert [(one.mark, one.peak_score) for one in store.events()] == [
+            ("confirmed", 9.0),
+            ("", None),
+            ("dismissed", None),
+        ]
         assert [one.number for one in store.events(EventFilter(mark="confirmed"))] == [1]
         store.mark([1], "")
         assert store.events(EventFilter(mark="confirmed")) == []
 
 
-def test_a_store_from_before_marks_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
-    with monkeypatch.context() as patch:
-        patch.setattr("edgevad.events.store._INSERT", store_module._INSERT.replace(", mark", "").replace("?, ?)", "?)"))
-        without = tuple(name for name in store_module._COLUMNS if name != "mark")
-        patch.setattr("edgevad.events.store._COLUMNS", without)
-        with EventStore.open(tmp_path, create=True) as old:
-            old.write([row(1)])
-    monkeypatch.undo()
+def test_a_store_from_before_marks_is_brought_up(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "events.db")
+    for statement in database.MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO runs VALUES ('0123456789ab', 0, 'b', 'b', '', 'e', '[]', 1.0, 1, 'car')")
+    named = "number, run_id, id, kind, cause, detail, camera, start_ns, stored_ns, interrupted, kept"
+    values = "1, '0123456789ab', '1', 'anomaly', 'view', '', 'front', 0, 0, 0, 0"
+    connection.execute(f"INSERT INTO events ({named}) VALUES ({values})")
+    connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
     with EventStore.open(tmp_path) as opened:
         assert opened.event(1).mark == ""
         opened.mark([1], "dismissed")
