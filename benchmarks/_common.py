@@ -76,6 +76,8 @@ BARS = {
     "lens: camera faults on real driving": Bar(0.0, is_least=False),
     "lens: injected faults not told": Bar(0.0, is_least=False),
     "lens: time a frame (ms)": Bar(0.15, is_least=False),
+    "poisoned logs that get through": Bar(0, is_least=False),
+    "honest challengers refused": Bar(2, is_least=False),
 }
 
 

@@ -23,6 +23,8 @@ COMMANDS = (
     "run",
     "events",
     "evaluate",
+    "gate",
+    "history",
     "activate",
     "slots",
     "refit",

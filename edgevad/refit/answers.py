@@ -25,8 +25,8 @@ __all__ = ["CLEAN", "Answers", "ask", "fitted_to", "require_fitting"]
 Floats = npt.NDArray[np.float64]
 Bank = npt.NDArray[np.float32]
 CLEAN = "clean"
-# Entries of the bank nearer to a piece's frames than this many of its own steps are that very moment.
-_SAME_MOMENT_STEPS = 1.5
+# An entry of the bank nearer to one of a piece's frames than this share of a step from frame to frame is that frame.
+_SAME_FRAME_STEPS = 0.1
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,14 @@ def _part(cache: FrameCache, rows: npt.NDArray[np.int64]) -> FrameCache:
 
 
 def _without(bank: Bank, coordinates: npt.NDArray[np.float32]) -> Bank:
-    """`bank` (E, m, d + 1) with those entries excluded that are as near to `coordinates` (n, d), consecutive frames,
-    as these are to each other."""
+    """`bank` (E, m, d + 1) without the episodes that hold one of these consecutive frames, `coordinates` (n, d)."""
     steps = np.linalg.norm(np.diff(coordinates, axis=0), axis=1)
-    near = _SAME_MOMENT_STEPS * float(steps.max(initial=0.0))
+    same = _SAME_FRAME_STEPS * float(np.median(steps)) if len(steps) else 0.0
     entries = bank[..., :-1].reshape(-1, bank.shape[2] - 1)
-    squared = np.square(entries).sum(axis=1)[:, None] + np.square(coordinates).sum(axis=1) - 2 * entries @ coordinates.T
+    norm = np.square(coordinates).sum(axis=1)
+    squared = np.square(entries).sum(axis=1)[:, None] + norm - 2 * entries @ coordinates.T
     # Rounding leaves a little of the distance of a frame to itself.
-    least = 1e-5 * float(np.square(coordinates).sum(axis=1).max())
-    masked = bank.reshape(-1, bank.shape[2]).copy()
-    masked[squared.min(axis=1) <= near * near + least, -1] = EXCLUDED
-    return masked.reshape(bank.shape)
+    is_same = squared.min(axis=1) <= same * same + 1e-5 * float(norm.max())
+    masked = bank.copy()
+    masked[is_same.reshape(bank.shape[:2]).any(axis=1), :, -1] = EXCLUDED
+    return masked

@@ -12,7 +12,7 @@ from edgevad.refit.limits import Limits
 from edgevad.refit.probes import KINDS
 from edgevad.refit.ranking import Interval, auroc, resampled, weighted_auroc
 from edgevad.refit.sight import Sight
-from edgevad.refit.standing_out import STANDS_OUT
+from edgevad.refit.standing_out import FAR_OUT, STANDS_OUT
 from edgevad.refit.verdict import Check
 
 __all__ = [
@@ -40,37 +40,35 @@ _LEAST_POWER = 0.1
 _WORDS = {"recent": "the recent drives", "replay": "what was learned before"}
 
 
-def check_sight(sight: Sight, limits: Limits) -> Check:
-    """The recent frames show the world."""
-    blind, dead = sight.blind_share > limits.max_blind, sight.dead_share > limits.max_dead
+def check_sight(sight: Sight, left_out: float, limits: Limits) -> Check:
+    """The recent frames show the world. `left_out`: share of them that was left out already, since it did not."""
+    share = left_out + (1.0 - left_out) * sight.blind_share
+    blind, dead = share > limits.max_blind, sight.dead_share > limits.max_dead
     if blind:
         sentence = (
-            f"{sight.blind_share:.0%} of the recent frames show nothing: the lens was black, covered or blurred "
+            f"{share:.0%} of the recent frames show nothing: the lens was black, covered or blurred "
             f"(at most {limits.max_blind:.0%}). Clean it; nothing can be learnt from them."
         )
     elif dead:
         sentence = (
             f"{sight.dead_share:.0%} of the picture has stopped to change (at most {limits.max_dead:.0%}): "
-            "something covers it. Clean the lens; nothing can be learnt there."
+            "something covers it, or the vehicle stood. Clean the lens, and drive."
         )
     else:
-        sentence = f"{1 - sight.blind_share:.0%} of the recent frames show the world."
+        sentence = f"{1 - share:.0%} of the recent frames show the world."
     details = {"dead_share": sight.dead_share, "structure": sight.structure[0], "structure_before": sight.structure[1]}
-    return Check("sight", not (blind or dead), sentence, sight.blind_share, None, limits.max_blind, details=details)
+    return Check("sight", not (blind or dead), sentence, share, None, limits.max_blind, details=details)
 
 
 def check_log(deviates: Floats, limits: Limits) -> Check:
     """Few of the recent frames stand out from their own drive: more, and nobody can tell which of them is the rule."""
-    share = float(np.mean(deviates >= STANDS_OUT))
-    passed = share <= limits.max_standing_out
-    sentence = f"{share:.1%} of the recent frames stand out from their own drive"
-    sentence += (
-        f" (at most {limits.max_standing_out:.0%} may)."
-        if passed
-        else f": too many (at most {limits.max_standing_out:.0%}) to take the log for normal. What it should warn of "
-        "would be learnt."
-    )
-    return Check("log", passed, sentence, share, None, limits.max_standing_out)
+    share, far = (float(np.mean(deviates >= level)) if len(deviates) else 0.0 for level in (STANDS_OUT, FAR_OUT))
+    passed = share <= limits.max_standing_out and far <= limits.max_far_out
+    allowed = f"at most {limits.max_standing_out:.0%} and {limits.max_far_out:.1%}"
+    sentence = f"{share:.1%} of the recent frames stand out from their own drive, {far:.1%} far ({allowed})"
+    if not passed:
+        sentence += ": too many to take the log for normal. What it should warn of would be learnt"
+    return Check("log", passed, f"{sentence}.", share, None, limits.max_standing_out, details={"far_out": far})
 
 
 def check_majority(name: str, champion: Answers, challenger: Answers, limits: Limits) -> Check:
@@ -141,7 +139,7 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     clean = champion.pieces["replay", CLEAN]
     kinds = [kind for kind in KINDS if auroc(champion.pieces["replay", kind], clean) >= _SEEN_AUROC]
     before, now = (
-        float(np.mean([np.mean(one.pieces["replay", kind] >= one.calibration.threshold) for kind in kinds] or [0.0]))
+        float(np.mean([one.pieces["replay", kind] >= one.calibration.threshold for kind in kinds] or [0.0]))
         for one in (champion, challenger)
     )
     if before < _LEAST_POWER:
@@ -158,15 +156,15 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     return Check("power", passed, sentence, now, before, limit)
 
 
-def check_events(deviates: Floats, segment: npt.NDArray[np.integer], challenger: Answers, limits: Limits) -> Check:
+def check_events(deviates: Floats, told: Flags, segment: npt.NDArray[np.integer], limits: Limits) -> Check:
     """What stood out from its drive for the champion is told by the challenger, some of it at least.
 
-    Not all: the champion is wrong about what has become usual since. `deviates` (N,) as `own_deviates` gives them.
+    Not all: the champion is wrong about what has become usual since. `deviates` (N,) as `own_deviates` gives them,
+    `told` (N,) what the challenger finds beyond its threshold.
     """
     events = _runs(deviates >= EVENT, segment)
     if sum(last - first for first, last in events) < _LEAST_EVENT_FRAMES:
         return Check("events", None, "Next to nothing in the recent frames stood out from its drive for the champion.")
-    told = challenger.judged["recent"].anomaly >= challenger.calibration.threshold
     share = sum(bool(told[first:last].any()) for first, last in events) / len(events)
     passed = share >= limits.min_told
     sentence = f"Of {len(events)} events that stood out from their drive for the champion it tells {share:.0%}"

@@ -61,7 +61,8 @@ def judge(
         selection: of recent drives, for the champion's input; its held-out frames are asked about, or all where none
             is held out.
         replay: frames of what the champion learned, by which it is seen whether anything is forgotten.
-        confirmed: (N,) bool, frames of `selection` in events that people confirmed; None where nobody was asked.
+        confirmed: (N,) bool, frames of `selection` in events that people confirmed; None: those in events that it
+            trusts for nothing.
         backend: engine to run both in; None means each bundle's own, which the latency budget speaks of.
         threads: of one inference on a CPU.
 
@@ -96,20 +97,26 @@ class _Trial:
     def judge(self, selection: Selection, replay: Replay | None, confirmed: Flags | None) -> Verdict:
         """See `judge`."""
         began_s = time.perf_counter()
-        rows = _rows_to_ask(selection, self.limits.frames)
+        rows, others = _rows_to_ask(selection, self.limits.frames)
         recent = selection.subset(rows)
         frames = {"recent": recent.cache}
+        log = [recent]
+        if len(others):
+            log.append(selection.subset(others))
+            frames["learnt"] = log[1].cache
         if replay is not None:
             frames["replay"] = _thinned(replay.cache(), self.limits.frames)
         for bundle in (self.champion, self.challenger):
             for cache in frames.values():
                 require_fitting(bundle, cache)
         exams: dict[str, Exam] = {}
-        if self._may_be_asked(recent.cache, replay):
+        if self._may_be_asked(log, replay):
             exams = self._exams(frames, recent.in_event)
             answers = self._answers(frames, exams)
             if answers is not None:
-                self._compare(answers, exams, recent, None if confirmed is None else confirmed[rows])
+                if confirmed is None:
+                    confirmed = selection.in_event & (selection.weight <= 0)
+                self._compare(answers, exams, log, confirmed[rows])
         name = self.challenger.manifest.backend if self.backend is None else self.backend
         return Verdict(
             tuple(self.checks),
@@ -126,11 +133,12 @@ class _Trial:
             self.evidence or _pictures(frames),
         )
 
-    def _may_be_asked(self, recent: FrameCache, replay: Replay | None) -> bool:
+    def _may_be_asked(self, log: list[Selection], replay: Replay | None) -> bool:
         """What makes every further question pointless."""
         self.observer.stage("looking at the recent frames")
         before = None if replay is None else replay.images
-        self.checks.append(checks.check_sight(sight_of(recent.images, before), self.limits))
+        images = np.concatenate([one.cache.images for one in log])
+        self.checks.append(checks.check_sight(sight_of(images, before), log[0].blind_share, self.limits))
         if replay is None and self.limits.require_replay:
             sentence = (
                 "The champion brings no frames of what it learned before, so nobody can say that nothing is forgotten. "
@@ -141,9 +149,12 @@ class _Trial:
 
     def _exams(self, frames: dict[str, FrameCache], in_event: Flags) -> dict[str, Exam]:
         """The pieces to be asked about, each with splices from the other set."""
-        exams = {}
-        for name, cache in frames.items():
-            others = [other for key, other in frames.items() if key != name]
+        exams: dict[str, Exam] = {}
+        for name in ("recent", "replay"):
+            if name not in frames:
+                continue
+            cache = frames[name]
+            others = [frames[key] for key in ("recent", "replay") if key != name and key in frames]
             foreign = exam_of(others[0], pieces=self.limits.pieces) if others else None
             exam = exam_of(
                 cache,
@@ -179,28 +190,28 @@ class _Trial:
         return first, second
 
     def _compare(
-        self, answers: tuple[Answers, Answers], exams: dict[str, Exam], recent: Selection, confirmed: Flags | None
+        self, answers: tuple[Answers, Answers], exams: dict[str, Exam], log: list[Selection], confirmed: Flags
     ) -> None:
         champion, challenger = answers
-        calibration = champion.calibration
-        cache = recent.cache
-        windowed = windowed_scores(
-            champion.judged["recent"].score, cache.timestamp_ns, cache.segment, calibration.window
-        )
-        deviates = own_deviates(windowed, recent.drive, calibration)
-        self.checks.append(checks.check_log(deviates, self.limits))
-        for name in champion.judged:
+        deviates, told, segment = _log_answers(answers, log)
+        recent = log[0]
+        # What people confirmed is known, and never learnt from: it makes no log untrustworthy.
+        trusted = np.concatenate([one.weight for one in log]) > 0
+        self.checks.append(checks.check_log(deviates[trusted], self.limits))
+        for name in [name for name in ("recent", "replay") if name in champion.judged]:
             self.checks.append(checks.check_majority(name, champion, challenger, self.limits))
         for name, exam in exams.items():
             self.checks.append(checks.check_probes(name, champion, challenger, exam.cluster, self.limits))
         if "replay" in exams:
             self.checks.append(checks.check_power(champion, challenger, self.limits))
-        self.checks.append(checks.check_events(deviates, cache.segment, challenger, self.limits))
-        if confirmed is not None and confirmed.any():
-            self.checks.append(checks.check_confirmed(confirmed, cache.segment, champion, challenger, self.limits))
+        self.checks.append(checks.check_events(deviates, told, segment, self.limits))
+        if confirmed.any():
+            self.checks.append(
+                checks.check_confirmed(confirmed, recent.cache.segment, champion, challenger, self.limits)
+            )
         self.observer.stage("measuring how long a frame takes")
         self.checks.append(check_latency(self.champion, self.challenger, self.limits, self.backend, self.threads))
-        self.evidence = _evidence(answers, exams, recent, deviates)
+        self.evidence = _evidence(answers, exams, recent, deviates[: len(recent)])
 
     @contextmanager
     def _engine(self, bundle: Bundle) -> Iterator[Backend]:
@@ -211,8 +222,33 @@ class _Trial:
             engine.close()
 
 
-def _rows_to_ask(selection: Selection, most: int) -> npt.NDArray[np.int64]:
-    """Held-out frames, at most `most`, in blocks spread evenly. Raises RefitError where there are too few."""
+def _log_answers(
+    answers: tuple[Answers, Answers], log: list[Selection]
+) -> tuple[npt.NDArray[np.float64], Flags, npt.NDArray[np.int64]]:
+    """Of the held-out frames, then of the others: how far each stands out from its drive for the champion, whether the
+    challenger finds it beyond its threshold, and its segment."""
+    champion, challenger = answers
+    names = ("recent", "learnt")[: len(log)]
+    windowed = [
+        windowed_scores(
+            champion.judged[name].score, one.cache.timestamp_ns, one.cache.segment, champion.calibration.window
+        )
+        for name, one in zip(names, log, strict=True)
+    ]
+    drive = np.concatenate([one.drive for one in log])
+    deviates = own_deviates(np.concatenate(windowed), drive, champion.calibration)
+    anomaly = np.concatenate([challenger.judged[name].anomaly for name in names])
+    segments = [one.cache.segment.astype(np.int64) for one in log]
+    if len(segments) > 1:
+        segments[1] += segments[0][-1] + 1
+    return deviates, anomaly >= challenger.calibration.threshold, np.concatenate(segments)
+
+
+def _rows_to_ask(selection: Selection, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Held-out frames and others, each at most `most`, in blocks spread evenly; all count as held out where none is.
+
+    Raises RefitError where there are too few.
+    """
     held = np.flatnonzero(selection.held_out) if selection.held_out.any() else np.arange(len(selection))
     if len(held) < _LEAST_FRAMES:
         raise RefitError(
@@ -220,7 +256,8 @@ def _rows_to_ask(selection: Selection, most: int) -> npt.NDArray[np.int64]:
             expected=f"at least {_LEAST_FRAMES} that were not learnt from",
             fix="Choose more drives",
         )
-    return held[_evenly(len(held), most)]
+    others = np.setdiff1d(np.arange(len(selection)), held)
+    return held[_evenly(len(held), most)], others[_evenly(len(others), most)]
 
 
 def _thinned(cache: FrameCache, most: int) -> FrameCache:
@@ -252,7 +289,11 @@ def _evidence(
             probes[kind] = np.stack([exam.clean.images[last], exam.probed(kind).images[last]])
     frames = {name: exam.clean for name, exam in exams.items()}
     return Evidence(
-        {name: (champion.judged[name].anomaly, challenger.judged[name].anomaly) for name in champion.judged},
+        {
+            name: (champion.judged[name].anomaly, challenger.judged[name].anomaly)
+            for name in ("recent", "replay")
+            if name in champion.judged
+        },
         (champion.calibration.threshold, challenger.calibration.threshold),
         deviates,
         recent.cache.segment,

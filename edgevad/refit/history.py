@@ -185,9 +185,12 @@ def _last_byte(stream: Any) -> bytes:
 def _prune(home: RefitHome) -> None:
     kept = decisions(home)
     if len(kept) > MOST_LINES:
-        kept = kept[-MOST_LINES // 2 :]
+        kept = kept[-(MOST_LINES // 2) :]
         with atomic_file(home.history_lines) as stream:
             stream.writelines(json.dumps(decision.to_json()).encode() + b"\n" for decision in kept)
     with_page = [decision.id for decision in kept if page_of(home, decision.id) is not None]
-    for id in with_page[:-MOST_PAGES]:
-        shutil.rmtree(home.history / id, ignore_errors=True)
+    if not with_page:
+        return
+    for page in home.history.glob(f"*/{_PAGE}"):
+        if page.parent.name not in with_page[-MOST_PAGES:] and not page.parent.name.startswith("."):
+            shutil.rmtree(page.parent, ignore_errors=True)

@@ -19,8 +19,9 @@ class Limits:
     Attributes:
         max_blind: share of the recent frames that may show nothing (black, covered, blurred).
         max_dead: share of the picture's places that may have stopped to vary.
-        max_standing_out: share of the recent frames that may stand out from their own drive; the calibration bears a
-            quarter.
+        max_standing_out: share of the chosen frames that may stand out from their own drive; of a log that is
+            anomalous for two fifths about half of them do.
+        max_far_out: share of them that may be far out.
         max_more_alarms: how many more of the frames, as a share, the challenger may find beyond its threshold than
             the champion does, on recent frames and on replay.
         max_auroc_loss: of the probes together; the lower end of the interval of the difference has to stay above it.
@@ -46,7 +47,8 @@ class Limits:
 
     max_blind: float = 0.2
     max_dead: float = 0.15
-    max_standing_out: float = 0.25
+    max_standing_out: float = 0.2
+    max_far_out: float = 0.075
     max_more_alarms: float = 0.05
     max_auroc_loss: float = 0.05
     max_kind_loss: float = 0.15

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import numpy as np
 
 from edgevad.bundle.bundle import Bundle
@@ -14,7 +12,7 @@ from edgevad.model.cache import FrameCache
 from edgevad.refit.limits import Limits
 from edgevad.refit.verdict import Check
 from edgevad.runtime.backends.backend import Backend
-from edgevad.runtime.backends.opening import cpu_backend, precision_in
+from edgevad.runtime.backends.opening import cpu_backend
 from edgevad.runtime.measuring import Measurement, made_up_images, measure
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.selftest import prove
@@ -24,6 +22,8 @@ __all__ = ["check_latency", "check_quantisation", "check_self_test"]
 # Frames that the engine's graph is held against the float one on.
 _GUARD_FRAMES = 300
 _MEASURED_S = 2.0
+_FPS_HZ = 20.0
+_TRIES = 3
 _SIZE_PX = (640, 480)
 
 
@@ -73,41 +73,38 @@ def check_quantisation(
 def check_latency(
     champion: Bundle, challenger: Bundle, limits: Limits, backend: str | None, threads: int | None
 ) -> Check:
-    """99 of 100 frames within the budget of the target's profile; where the champion misses it too, hardly slower."""
+    """99 of 100 frames within the budget of the target's profile; where the champion misses it too, hardly slower.
+
+    A miss is measured again, up to twice: other programs make one, too, and do not make three in a row.
+    """
     manifest = challenger.manifest
     if backend is not None and backend != manifest.backend:
-        return Check(
-            "latency", None, f"Not measured: {backend} stands in for {manifest.backend}, the engine it is for."
-        )
+        sentence = f"Not measured: {backend} stands in for {manifest.backend}, the engine it is for."
+        return Check("latency", None, sentence)
     budget_s = manifest.device().latency_budget_ms / 1e3
     images = made_up_images(_SIZE_PX, 8)
-    found: list[Measurement] = []
-    with ExitStack() as stack:
-        scorers = [
-            stack.enter_context(Scorer.from_bundle(one, backend=backend, threads=threads))
-            for one in (champion, challenger)
-        ]
-        for scorer in scorers:
-            found.append(measure(scorer, images, seconds=_MEASURED_S, camera_fps_hz=20.0, budget_s=budget_s))
-    before_s, now_s = (one.latency.percentile_s(99) for one in found)
-    medians = [one.engine_latency.percentile_s(50) for one in found]
-    busy = not found[0].is_within_budget and medians[1] <= limits.max_slower * medians[0]
-    passed = bool(found[1].is_within_budget) or busy
-    sentence = f"99 of 100 frames take {1e3 * now_s:.1f} ms on this machine, {1e3 * budget_s:g} ms are allowed"
-    if not passed:
-        sentence += ": too slow."
-    elif busy and not found[1].is_within_budget:
-        sentence += f"; the champion takes {1e3 * before_s:.1f} ms, so the machine is busy, and the engine is as quick."
+
+    def measured(bundle: Bundle) -> Measurement:
+        with Scorer.from_bundle(bundle, backend=backend, threads=threads) as scorer:
+            return measure(scorer, images, seconds=_MEASURED_S, camera_fps_hz=_FPS_HZ, budget_s=budget_s)
+
+    for _ in range(_TRIES):
+        now = measured(challenger)
+        if now.is_within_budget:
+            break
+    before = measured(champion)
+    now_ms, before_ms = (1e3 * one.latency.percentile_s(99) for one in (now, before))
+    medians_ms = [1e3 * one.engine_latency.percentile_s(50) for one in (before, now)]
+    is_in_time = bool(now.is_within_budget)
+    is_busy = not before.is_within_budget and medians_ms[1] <= limits.max_slower * medians_ms[0]
+    sentence = f"99 of 100 frames take {now_ms:.1f} ms on this machine of {1e3 * budget_s:g} ms ({now.engine})"
+    if not is_in_time:
+        sentence += (
+            f"; the champion misses that as well, with {before_ms:.1f} ms, and its engine is no quicker."
+            if is_busy
+            else ": too slow."
+        )
     else:
         sentence += "."
-    details = {"champion_median_ms": 1e3 * medians[0], "challenger_median_ms": 1e3 * medians[1]}
-    precision = precision_in(challenger, backend)
-    return Check(
-        "latency",
-        passed,
-        f"{sentence[:-1]} ({precision}).",
-        1e3 * now_s,
-        1e3 * before_s,
-        1e3 * budget_s,
-        details=details,
-    )
+    details = {"champion_median_ms": medians_ms[0], "challenger_median_ms": medians_ms[1]}
+    return Check("latency", is_in_time or is_busy, sentence, now_ms, before_ms, 1e3 * budget_s, details=details)

@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from edgevad.bundle.calibration import Calibration
 
-__all__ = ["STANDS_OUT", "own_deviates"]
+__all__ = ["FAR_OUT", "STANDS_OUT", "own_deviates"]
 
 Floats = npt.NDArray[np.float64]
-# Deviates from what is usual in its drive beyond which a frame stands out.
-STANDS_OUT = 4.0
+# Deviates from what is usual in its drive beyond which a frame stands out, and is far out.
+STANDS_OUT, FAR_OUT = 4.0, 6.0
 # Says where what is usual lies: with two fifths of the frames anomalous it is still the median of the normal ones.
 _CALM = 0.3
 # A drive shorter than this says little of what is usual in it, and is seen with the others.
