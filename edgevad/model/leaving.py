@@ -69,14 +69,19 @@ def leave(
     provenance: dict[str, Any],
     *,
     remember_below: npt.NDArray[np.floating] | float = FORGET_ABOVE,
+    condition: npt.NDArray[np.integer] | None = None,
     replay: Keep | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Calibration:
     """Score and calibrate, and leave everything in `folder`, the weights last: with them the model is finished.
 
-    provenance: completed by "decisions"; remember_below: the anomaly score up to which a frame is remembered, for all
-    or for each, (N,); replay: chooses the frames that are kept for what the model learns later, from all frames'
-    anomaly scores (N,); those below the threshold, evenly, unless given.
+    provenance: completed by "decisions".
+    remember_below: the anomaly score up to which a frame is remembered, for all or for each, (N,).
+    condition: (N,), numbers of conditions that differ, a clear lens and a hazy one, say; all one unless given.
+        What is remembered, and kept for later, is decided by anomaly scores within each: of two conditions one has the
+        larger errors throughout, and would stand out as a whole. Threshold and statistics are of all frames together.
+    replay: chooses the frames that are kept for what the model learns later, from all frames' anomaly scores (N,);
+        those below the threshold, evenly, unless given.
 
     Raises:
         TrainingError: the scores are not numbers.
@@ -95,7 +100,7 @@ def leave(
     parts = recipe.model.parts
     margins = part_margins(parts, trainer.recurrence, camera_moves=cache.camera.moves)
     calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=parts, margins=margins)
-    anomaly = calibration.anomaly_scores(windowed_scores(*rows, recipe.window))
+    anomaly = _within(rows, calibration, np.zeros(len(cache), np.int8) if condition is None else condition)
     bank = found.bank(anomaly <= remember_below)
     if bank is not None:
         folder.write_bank(bank)
@@ -113,6 +118,27 @@ def leave(
     save_weights(folder.weights, trainer.module)
     folder.checkpoint.unlink(missing_ok=True)
     return calibration
+
+
+def _within(
+    rows: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int32]],
+    calibration: Calibration,
+    condition: npt.NDArray[np.integer],
+) -> npt.NDArray[np.float64]:
+    """Anomaly scores (N,), each frame by the statistics of its own condition."""
+    windowed = windowed_scores(*rows, calibration.window)
+    numbers = np.unique(condition)
+    if len(numbers) == 1:
+        return np.asarray(calibration.anomaly_scores(windowed), dtype=np.float64)
+    anomaly = np.zeros(len(windowed))
+    parts, margins = calibration.names, [part.margin for part in calibration.parts]
+    for number in numbers:
+        here = condition == number
+        score, times, segments = (array[here] for array in rows)
+        window, budget = calibration.window, calibration.alarms_per_hour
+        own = calibrate(score, times, segments, window, budget, parts=parts, margins=margins)
+        anomaly[here] = own.anomaly_scores(windowed[here])
+    return anomaly
 
 
 def _first_replay(cache: FrameCache, anomaly: npt.NDArray[np.float64], calibration: Calibration) -> Replay | None:

@@ -94,13 +94,13 @@ class StoppingRule:
         elif self.rounds >= self.max_rounds - self.settle:
             self._settle(f"limit of {self.max_rounds} rounds")
 
-    def wind_down(self, rounds: int, reason: str) -> None:
-        """Settle now, over `rounds` rounds (at least one): time is up. Once settling, only sooner."""
-        if self.phase == "searching":
-            self.settle = max(1, min(rounds, self.settle))
+    def wind_down(self, left: int, reason: str) -> None:
+        """There is time for `left` more rounds: settle now where settling would take all of them, over at least one."""
+        if self.phase == "searching" and left <= self.settle:
+            self.settle = max(1, left)
             self._settle(reason)
-        elif self.phase == "settling" and rounds < self.settle - self.settled:
-            self.settle = self.settled + max(1, rounds)
+        elif self.phase == "settling" and left < self.settle - self.settled:
+            self.settle = self.settled + max(1, left)
 
     def _settle(self, reason: str) -> None:
         self.phase = "settling"

@@ -38,6 +38,7 @@ class RecordingStatistics:
         variance: mean squared distance per value of standardised frames from the mean frame.
         template_share: share of that variance that the templates explain, in [0, 1].
         recurrence: share of that variance that frames of other times explain; None where the recording is too short.
+        sample: (n,) int64, ascending, the frames that all this was taken from.
     """
 
     mean: Tensor
@@ -48,6 +49,7 @@ class RecordingStatistics:
     variance: float
     template_share: float
     recurrence: float | None
+    sample: npt.NDArray[np.int64]
 
 
 def batch_of(cache: FrameCache, indices: np.ndarray) -> tuple[Tensor, Tensor | None]:
@@ -97,7 +99,9 @@ def recording_statistics(
         small = at_memory_size(x, config.memory_px)
         small_frame = small.mean(dim=0)
         remembered = small_frame, _principal((small - small_frame).flatten(1), components, seed)[0]
-    return RecordingStatistics(mean, scale, mean_frame, templates, remembered, variance, template_share, recurrence)
+    return RecordingStatistics(
+        mean, scale, mean_frame, templates, remembered, variance, template_share, recurrence, sample
+    )
 
 
 def _principal(flat: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -141,7 +141,7 @@ class Trainer:
         )
         if self.module.memory is not None:
             self.module.memory.learn(*statistics.remembered)
-        learnt = start.fill(self.module, statistics)
+        learnt = start.fill(self.module, statistics, cache)
         self.recurrence = statistics.recurrence
         self.template_share = statistics.template_share
         self._variance = statistics.variance

@@ -1,7 +1,7 @@
 """The two depths of adaptation that learn with gradients: torch is needed, on the device or on a host.
 
-adapt   the representation's statistics, what is remembered, the calibration, and a few parameters of the network: the
-        encoder's biases, its last layer, the mean frame. Minutes.
+adapt   statistics: the representation's mean and scale, the principal directions that frames are written in, what is
+        remembered, the calibration; and a few parameters: the encoder's last layer and the mean frame. Minutes.
 refit   all parameters, by the loss that the model was trained with, from where it stands.
 
 Both learn from frames of the chosen drives mixed with frames of what was learned before, and leave a model folder that
@@ -287,7 +287,14 @@ class FineTuning:
             name=self.options.name or self._recipe.name,
         )
         calibration = leave(
-            self.folder, recipe, trainer, provenance, remember_below=limit, replay=keep, progress=progress
+            self.folder,
+            recipe,
+            trainer,
+            provenance,
+            remember_below=limit,
+            condition=mixture.earlier.astype(np.int8),
+            replay=keep,
+            progress=progress,
         )
         remove_cache(self.folder.cache)
         return FineTuned(True, self.folder, provenance, calibration, trainer.spent_s)

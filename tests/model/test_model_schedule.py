@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from edgevad.model.schedule import EntropyController, StoppingRule
@@ -69,3 +71,44 @@ def test_learning_rate_falls_to_zero_while_settling() -> None:
     assert rule.learning_rate_factor(0.999) == pytest.approx(0.0, abs=1e-3)
     rule.round_done(0.0, 1.0)
     assert rule.phase == "done"
+
+
+def test_a_warm_start_raises_the_learning_rate_over_its_first_rounds() -> None:
+    rule = StoppingRule(target=0.9, max_rounds=20, warm_up=2)
+    factors = []
+    for _ in range(3):
+        factors += [rule.learning_rate_factor(0.0), rule.learning_rate_factor(0.5)]
+        rule.round_done(0.5, 1.0)
+    assert factors == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_a_run_whose_time_is_up_settles_over_the_rounds_that_are_left() -> None:
+    rule = StoppingRule(target=0.9, max_rounds=40)
+    rule.round_done(0.5, 1.0)
+    rule.wind_down(2, "time is up")
+    assert (rule.phase, rule.reason) == ("settling", "time is up")
+    assert rule.learning_rate_factor(0.5) == 0.75
+    for _ in range(2):
+        assert not rule.done
+        rule.round_done(0.5, 1.0)
+    assert rule.done
+
+
+def test_a_run_that_settles_already_only_becomes_shorter() -> None:
+    rule = StoppingRule(target=0.9, max_rounds=5)
+    rule.round_done(0.5, 1.0)
+    assert rule.phase == "settling"
+    rule.wind_down(9, "time is up")
+    assert rule.settle == 4
+    rule.wind_down(0, "time is up")
+    assert rule.settle == 1  # one round is always left: the learning rate ends at zero
+    rule.round_done(0.5, 1.0)
+    assert rule.done
+    assert rule.reason == "limit of 5 rounds"
+
+
+def test_enough_time_changes_nothing() -> None:
+    rule = StoppingRule(target=0.9, max_rounds=40)
+    before = asdict(rule)
+    rule.wind_down(30, "time is up")
+    assert asdict(rule) == before

@@ -77,7 +77,8 @@ def test_a_few_parameters_are_learnt_and_the_others_stay(tmp_path: Path) -> None
     before = {name: value.clone() for name, value in trainer.module.autoencoder.named_parameters()}
     trainer.fit()
     changed = {n for n, value in trainer.module.autoencoder.named_parameters() if not torch.equal(value, before[n])}
-    assert changed == {"mean_frame", "encoder.0.bias", "encoder.2.bias", "encoder.5.weight", "encoder.5.bias"}
+    assert trainer.history.rows[0]["explained"] > 0.5  # the last layer begins where it gives the templates' coordinates
+    assert changed == {"mean_frame", "encoder.5.weight", "encoder.5.bias"}
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -195,8 +195,8 @@ def test_training_leaves_a_model_folder(drive: str, tmp_path: Path) -> None:
     folder = result.folder
     assert result.finished
     names = {path.name for path in folder.path.iterdir()}
-    files = "config.json weights.safetensors calibration.json bank.npy scores.npz sample.npz history.csv history.png"
-    assert names == set(files.split())
+    files = "config.json weights.safetensors calibration.json bank.npy scores.npz replay.npz sample.npz history.csv"
+    assert names == {*files.split(), "history.png"}
     recipe, provenance = folder.read_recipe()
     # What was left to the recording is decided, and what was decided is what was trained.
     assert recipe == Recipe((drive,), replace(MODEL, motion="none"), TRAIN, name="tiny")

@@ -165,6 +165,9 @@ def test_a_budget_ends_the_run_early_with_a_model(champion: Path, chosen: Select
     assert short.finished
     assert "budget" in short.provenance["stopped_because"]
     assert short.provenance["rounds"] <= 3
+    whole = refit(champion, chosen, None, tmp_path / "whole")
+    ample = refit(champion, chosen, None, tmp_path / "ample", options=FineTuneOptions(budget_minutes=60))
+    assert bytes_of(ample.folder.path) == bytes_of(whole.folder.path)
     with pytest.raises(OptionError, match="budget"):
         FineTuneOptions(budget_minutes=0)
 
