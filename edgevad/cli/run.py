@@ -67,6 +67,9 @@ def run(
         Optional[Path], typer.Option(help="Folder to record events to, see edgevad events.", show_default=False)
     ] = None,
     save: Annotated[Optional[Path], typer.Option(help="Annotated video to write (.mp4).", show_default=False)] = None,
+    learn_slowly: Annotated[
+        bool, typer.Option("--learn-slowly", help="Remember what is normal on the road, a little at a time.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Show annotated frames in a window; q quits.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
     window: NewWindow = None,
@@ -101,6 +104,7 @@ def run(
             "--log": log,
             "--events": events,
             "--save": save,
+            "--learn-slowly": learn_slowly,
             "--show": show,
             "--window": window,
             "--window-s": window_s,
@@ -120,7 +124,7 @@ def run(
         return
     if not named:
         raise OptionError("nothing to score is named", fix="For example: edgevad run --camera 0")
-    outputs = RunOutputs(out=out, log=log, events=events, save=save, show=show, quiet=quiet)
+    outputs = RunOutputs(out=out, log=log, events=events, save=save, learn=learn_slowly, show=show, quiet=quiet)
     with ExitStack() as stack:
         scorer = stack.enter_context(_opened_scorer(bundle, backend, threads, quiet=quiet))
         scorer = scorer.adjusted(window=window, window_s=window_s, alarms_per_hour=alarms_per_hour, threshold=threshold)

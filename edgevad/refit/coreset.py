@@ -1,11 +1,11 @@
 """What a vehicle remembers, kept within its size while new drives come in: a streaming coreset of episodes.
 
 The bank is a fixed number of episodes of a fixed number of entries, and the graph compares a frame with the nearest
-entry of each episode. New episodes are put beside the old ones, and then the two that are most alike become one, as often
-as it takes (merge and reduce, as in Har-Peled and Mazumdar 2004, with Ward's cost 1963, so that no episode swallows all
-others). So what is remembered twice makes room, and a condition that nothing new resembles stays. A merged episode that
-has too many entries keeps some evenly from each of its stretches: those that lie farthest apart, instead, were no better
-(docs/refit.md).
+entry of each episode. New episodes are put beside the old ones, and then the two that are most alike become one, as
+often as it takes (merge and reduce, as in Har-Peled and Mazumdar 2004, with Ward's cost, 1963, so that no episode
+swallows all others). So what is remembered twice makes room, and a condition that nothing new resembles stays. A merged
+episode that has too many entries keeps some evenly from each of its stretches: those that lie farthest apart, instead,
+were no better (docs/refit.md).
 
 Numbers only: no torch, no label, no engine.
 """

@@ -1,7 +1,7 @@
 """Frames scored as if each had not been remembered: in any engine, by banks whose entries of its own time are masked.
 
-A frame that is in the bank explains itself, and its neighbours in time do. Training leaves a frame's own time out inside
-torch; an engine's graph knows no such mask, but its bank may change between two calls (`Backend.remember`).
+A frame that is in the bank explains itself, and its neighbours in time do. Training leaves a frame's own time out
+inside torch; an engine's graph knows no such mask, but its bank may change between two calls (`Backend.remember`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def score_elsewhere(
 
 
 def score_replay(
-    backend: Backend, cache: FrameCache, bank: npt.NDArray[np.float32] | None, coordinates: npt.NDArray[np.float32] | None
+    backend: Backend,
+    cache: FrameCache,
+    bank: npt.NDArray[np.float32] | None,
+    coordinates: npt.NDArray[np.float32] | None,
 ) -> npt.NDArray[np.float32]:
     """Raw scores (N, P) of frames of before, each stretch without the episode that it resembles most: its own.
 

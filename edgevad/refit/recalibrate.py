@@ -1,12 +1,13 @@
 """The first depth of adaptation: what is remembered, statistics and threshold, from recent drives.
 
-No gradient, no torch, no other graph: seconds. The graphs stay the same to the byte, so an engine that was built for the
-bundle serves the next one as well.
+No gradient, no torch, no other graph: seconds. The graphs stay the same to the byte, so an engine that was built for
+the bundle serves the next one as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from os import PathLike
@@ -16,7 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad import __version__
-from edgevad.bundle.bundle import BANK_NAME, REMEMBER_NAME, REPLAY_NAME, SCORES_NAME, SELFTEST_NAME, Bundle, TrainingScores
+from edgevad.bundle.bundle import (
+    BANK_NAME,
+    REMEMBER_NAME,
+    REPLAY_NAME,
+    SCORES_NAME,
+    SELFTEST_NAME,
+    Bundle,
+    TrainingScores,
+)
 from edgevad.bundle.manifest import Calibration
 from edgevad.bundle.replay import Replay
 from edgevad.bundle.writing import require_place, write_bundle
@@ -92,7 +101,7 @@ def recalibrate(
     rememberer = Rememberer.of(bundle)
     if rememberer is None and bundle.manifest.input.bank is not None:
         observer.note("This bundle cannot write what it remembers anew: export it again for that. Statistics only.")
-    with _closing(open_backend(bundle, backend, threads=threads)) as engine:
+    with closing(open_backend(bundle, backend, threads=threads)) as engine:
         how = None if rememberer is None else rememberer.coordinates
         learned = _learned(bundle.bank(), bundle.manifest.calibration, engine, how, recent, observer)
         before = _before(bundle.replay(), learned.bank, engine, how)
@@ -134,7 +143,7 @@ def _learned(
     recent: Selection,
     observer: RefitObserver,
 ) -> _Learned:
-    """What the engine, which remembers `old`, makes of the recent frames; `coordinates_of` None: no frame can be added."""
+    """What the engine, which remembers `old`, makes of the recent frames; `coordinates_of` None: none is remembered."""
     cache = recent.cache
     trusted = (recent.weight >= 1.0) & ~recent.in_event
     observer.stage("scoring", len(cache))
@@ -240,7 +249,7 @@ def _selftest(bundle: Bundle, bank: npt.NDArray[np.float32] | None) -> dict[str,
     # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
     where = bundle.path / bundle.graph_name()
     engine = cpu_backend(manifest.backend, bundle.graph(), manifest.input, where=where, bank=bank)
-    with _closing(engine):
+    with closing(engine):
         rows = [slice(k, k + 1) for k in range(len(frames))]
         found = [engine.score(frames[row], None if motion is None else motion[row]).score for row in rows]
     return {**arrays, "score": np.concatenate(found).astype(np.float32)}
@@ -298,16 +307,3 @@ def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned
             "lineage": lineage if len(lineage) <= MOST_ANCESTORS else [lineage[0], *lineage[1 - MOST_ANCESTORS :]],
         },
     }
-
-
-class _closing:
-    """A backend that is closed at the end of a `with` block."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def __enter__(self) -> Backend:
-        return self._backend
-
-    def __exit__(self, *error: object) -> None:
-        self._backend.close()

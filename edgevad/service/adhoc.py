@@ -19,7 +19,8 @@ from edgevad.runtime.pipeline import Pipeline
 from edgevad.runtime.scorer import Scorer
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.sections import DetectionConfig
-from edgevad.service.sinks import drive_log, recorder
+from edgevad.service.sinks import drive_log, recorder, slow_learner
+from edgevad.service.watching import LearningConfig
 from edgevad.sources.source import Source
 
 __all__ = ["RunOutputs", "open_outputs", "pipeline_of"]
@@ -37,6 +38,7 @@ class RunOutputs:
         log: folder to log drives to.
         events: folder to record events to.
         save: annotated video.
+        learn: remember what is normal on the road, slowly.
         show: a window.
         quiet: nothing on the terminal.
     """
@@ -45,6 +47,7 @@ class RunOutputs:
     log: Path | None = None
     events: Path | None = None
     save: Path | None = None
+    learn: bool = False
     show: bool = False
     quiet: bool = False
 
@@ -66,7 +69,7 @@ def open_outputs(stack: ExitStack, pipeline: Pipeline, outputs: RunOutputs) -> l
     """
     with ExitStack() as made:
         sinks = _opened(made, pipeline, outputs)
-        if pipeline.is_live or outputs.log is not None or outputs.events is not None:
+        if pipeline.is_live or outputs.learn or outputs.log is not None or outputs.events is not None:
             # It closes them itself, and waits no longer than it says for one that hangs.
             made.pop_all()
             sinks = [Dispatcher(sinks, lossless=not pipeline.is_live, report=pipeline.report)]
@@ -104,6 +107,8 @@ def _opened(made: ExitStack, pipeline: Pipeline, outputs: RunOutputs) -> list[Si
         sinks.append(made.enter_context(recorder(EventsConfig(dir=outputs.events))))
     if outputs.log is not None:
         sinks.append(made.enter_context(drive_log(DrivesConfig(dir=outputs.log))))
+    if outputs.learn:
+        sinks.append(made.enter_context(slow_learner(LearningConfig(), lambda: pipeline)))
     if outputs.out is not None:
         # After those that refuse more: it replaces the results of an earlier run at once.
         sinks.append(made.enter_context(JsonlSink(outputs.out)))

@@ -24,6 +24,7 @@ from edgevad.service.sections import (
     DrivesConfig,
     EventsConfig,
     GovernorConfig,
+    LearningConfig,
     LensConfig,
     LoggingConfig,
     MetricsConfig,
@@ -39,7 +40,7 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload, or read by other commands; the others need a restart.
-_RELOADED = ("detection", "trial", "events", "drives", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = ("detection", "trial", "events", "drives", "learning", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class RunConfig:
     trial: TrialConfig = field(default_factory=TrialConfig)
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
+    learning: LearningConfig | None = None
     refit: RefitConfig | None = None
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()

@@ -77,6 +77,8 @@ def _folders(config: RunConfig) -> Iterator[tuple[str, Path]]:
     for where in ("events", "drives"):
         if (section := getattr(config, where)) is not None:
             yield where, section.dir or home_directory() / where
+    if config.learning is not None:
+        yield "learning", home_directory() / "refit" / "learned"
     for where, is_there in (("mqtt", config.mqtt is not None), ("webhook", bool(config.webhooks))):
         if is_there:
             yield where, home_directory() / "outbox"

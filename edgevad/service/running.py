@@ -85,7 +85,7 @@ class ServiceRun:
         self._notifier = Notifier() if notifier is None else notifier
         self._watchdog = Watchdog(self._notifier)
         self._meter = RunMeter()
-        self._sinks = SinkSet(self._meter.snapshot)
+        self._sinks = SinkSet(self._meter.snapshot, lambda: self.pipeline)
         self._status_s = 0.0
         self._reloading = threading.Lock()
         with ExitStack() as stack:

@@ -13,7 +13,7 @@ from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, 
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.refitting import RefitConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import GovernorConfig, LensConfig, TrialConfig
+from edgevad.service.watching import GovernorConfig, LearningConfig, LensConfig, TrialConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -25,6 +25,7 @@ __all__ = [
     "DrivesConfig",
     "EventsConfig",
     "GovernorConfig",
+    "LearningConfig",
     "LensConfig",
     "LoggingConfig",
     "MetricsConfig",
@@ -197,6 +198,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "trial": TrialConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
+    "learning": LearningConfig,
     "refit": RefitConfig,
     "mqtt": MqttConfig,
     "webhook": WebhookConfig,

@@ -18,13 +18,14 @@ from edgevad.events.sink import Sink
 from edgevad.service.config import RunConfig
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
+from edgevad.service.watching import LearningConfig
 
 if TYPE_CHECKING:
     from edgevad.events.counters import RunSnapshot
-    from edgevad.runtime.pipeline import Result
+    from edgevad.runtime.pipeline import Pipeline, Result
     from edgevad.runtime.session import RunSummary
 
-__all__ = ["Deferred", "SinkSet", "drive_log", "recorder"]
+__all__ = ["Deferred", "SinkSet", "drive_log", "recorder", "slow_learner"]
 
 Snapshot = Callable[[], "RunSnapshot"]
 
@@ -98,10 +99,12 @@ class SinkSet:
 
     Args:
         snapshot: how the run is doing, for those who ask (metrics).
+        pipeline: what scores, for those who change it (learning); asked for once the run has begun.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, pipeline: Callable[[], Pipeline]) -> None:
         self._snapshot = snapshot
+        self._pipeline = pipeline
         self._made: dict[tuple[str, Any], Sink] = {}
 
     def of(self, config: RunConfig, *, starting: bool = False) -> list[Sink]:
@@ -142,6 +145,8 @@ class SinkSet:
             yield "event store", events, partial(recorder, events)
         if (drives := config.drives) is not None:
             yield "drive log", drives, partial(drive_log, drives)
+        if (learning := config.learning) is not None:
+            yield "learning", learning, partial(slow_learner, learning, self._pipeline)
         if (mqtt := config.mqtt) is not None:
             yield "mqtt", mqtt, partial(_mqtt, mqtt)
         for webhook in config.webhooks:
@@ -185,6 +190,12 @@ def drive_log(config: DrivesConfig) -> Sink:
 
     directory = home_directory() / "drives" if config.dir is None else config.dir
     return DriveLog(directory, config.build(LogPolicy), config.build(LegRetention))
+
+
+def slow_learner(config: LearningConfig, pipeline: Callable[[], Pipeline]) -> Sink:
+    from edgevad.refit.slow_learner import SlowLearner, SlowSpec
+
+    return SlowLearner(pipeline, config.build(SlowSpec))
 
 
 def _mqtt(config: MqttConfig) -> Sink:

@@ -1,4 +1,4 @@
-"""Sections about the watching itself: the lens, how many frames a second are looked at, and a new bundle's trial."""
+"""Sections about the watching: the lens, frames a second, a new bundle's trial, and learning on the road."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgevad.runtime.trial import TrialSpec
     from edgevad.targets import Target
 
-__all__ = ["GovernorConfig", "LensConfig", "TrialConfig"]
+__all__ = ["GovernorConfig", "LearningConfig", "LensConfig", "TrialConfig"]
 
 _DAY_S = 86_400.0
 
@@ -135,3 +135,13 @@ class TrialConfig(Section):
         if manifest is not None:
             defaults = replace(defaults, latency_budget_ms=manifest.device().latency_budget_ms)
         return replace(defaults, **self.given())
+
+
+@dataclass(frozen=True)
+class LearningConfig(Section):
+    """[learning], for `SlowSpec`"""
+
+    every_s: float = option("Of each camera at most one frame in so long is remembered.", 60.0, low=1, high=_DAY_S)
+    quiet_s: float = option("No event so long before such a frame, nor after it.", 60.0, low=5, high=3600)
+    per_day: int = option("Frames that are remembered in a day, at most.", 200, low=1, high=5000)
+    most_share: float = option("Share of what is remembered that may be learnt on the road.", 0.25, low=0.01, high=0.5)
