@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks._common import Row, add_json_option, guarded, report
 from benchmarks._kills import kill_repeatedly
 
-SUBJECTS = ("store", "drives", "refit")
+SUBJECTS = ("store", "drives", "slots", "refit")
 BAR = "video lost by a kill, largest (s)"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -110,7 +110,7 @@ def _record(value: Mapping[str, Any]) -> Record:
     state, trial = value["state"], value["trial"]
     if state not in get_args(SlotState):
         raise ValueError(state)
-    numbers = {entry.name: type(entry.default)(trial[entry.name]) for entry in fields(Trial)}
+    numbers = {name: type(default)(trial[name]) for name, default in asdict(Trial()).items()}
     if not all(math.isfinite(number) for number in numbers.values() if isinstance(number, float)):
         raise ValueError(trial)
     return Record(

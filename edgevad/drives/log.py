@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 from os import PathLike
 from pathlib import Path
@@ -96,6 +97,7 @@ class DriveLog(Sink):
         self._floor = DiskFloor(self.root, self.retention.floor_bytes)
         self._catalogue: Catalogue | None = None
         self._run: RunInfo | None = None
+        self._of_legs: RunInfo | None = None  # as its legs tell it: the bundle may change in the middle of a drive
         self._drive = ""
         self._leg: LegWriter | None = None
         self._number = 0
@@ -108,6 +110,7 @@ class DriveLog(Sink):
 
     def start(self, run: RunInfo) -> None:
         self._run = run
+        self._of_legs = run
         self._drive = drive_name(run)
         self._last_ns = run.started_ns - _BETWEEN_NS
         with output_errors(self.root):
@@ -116,6 +119,20 @@ class DriveLog(Sink):
         # After a reload the same run goes on in the same drive.
         self._number = max((leg.number for leg in self._index().legs(self._drive)), default=0)
         self._stretches = count(self._number * _STRETCHES_A_LEG)
+
+    def continues(self, run: RunInfo) -> None:
+        """The drive goes on, in a new leg: what a leg says of its bundle holds for all of its scores."""
+        assert self._run is not None, "start() comes first"
+        self._of_legs = replace(
+            self._run,
+            bundle=run.bundle,
+            bundle_name=run.bundle_name,
+            bundle_digest=run.bundle_digest,
+            engine=run.engine,
+            threshold=run.threshold,
+        )
+        with self._rests():
+            self._close_leg()
 
     def push(self, result: Result) -> None:
         with self._rests():
@@ -196,14 +213,14 @@ class DriveLog(Sink):
         return leg if leg is not None else self._open_leg()
 
     def _open_leg(self) -> LegWriter:
-        assert self._run is not None, "push comes after start"
+        assert self._of_legs is not None, "push comes after start"
         if not self._has_room():
             self._floor.demand()
         folder = self.root / self._drive
         folder.mkdir(exist_ok=True)
         sync_directory(self.root)
         self._number += 1
-        metadata = {**run_metadata(self._run, self.policy), "leg": str(self._number)}
+        metadata = {**run_metadata(self._of_legs, self.policy), "leg": str(self._number)}
         # The file first: of a row without a file the next start would say that a leg is missing.
         self._leg = LegWriter(
             folder / leg_name(self._number), metadata, flush_s=self.policy.flush_s, sync_s=self.policy.sync_s

@@ -79,6 +79,10 @@ class Dispatcher(Sink):
         for lane in self._lanes:
             lane.start(run)
 
+    def continues(self, run: RunInfo) -> None:
+        self._run = run
+        self._tell(lambda sink: sink.continues(run))
+
     def push(self, result: Result) -> None:
         for lane in self._lanes:
             lane.push(result)

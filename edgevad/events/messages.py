@@ -46,6 +46,10 @@ class DeviceStatus:
         self._open: dict[int, str] = {}  # events that last, and their cameras
         self._faults: dict[str, str] = {}  # incidents of cameras that last, and their cameras
 
+    def continues(self, run: RunInfo) -> None:
+        """Another bundle is in use."""
+        self._run = run
+
     def event_began(self, event: Event) -> None:
         self._open[event.id] = event.source_id
 

@@ -105,6 +105,10 @@ class PrometheusSink(Sink):
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="edgevad-metrics", daemon=True
         ).start()
 
+    def continues(self, run: RunInfo) -> None:
+        if self._collector is not None:
+            self._collector.continues(run)
+
     def event(self, event: Event) -> None:
         if self._collector is not None:
             # Of recordings there may be thousands, and every label that was ever used is scraped for good.

@@ -43,6 +43,10 @@ class RunCollector:
         self._histogram_family = core.HistogramMetricFamily
         self._info_family = core.InfoMetricFamily
 
+    def continues(self, run: RunInfo) -> None:
+        """Another bundle is in use; what was counted goes on."""
+        self._run = run
+
     def describe(self) -> list[Metric]:
         """Nothing: the registry need not ask for a snapshot to know the names."""
         return []

@@ -85,6 +85,11 @@ class MqttSink(OutboxSink):
             self._scores[source] = json.dumps(score).encode()
         self._wake()
 
+    def continues(self, run: RunInfo) -> None:
+        self._note(lambda status: status.continues(run))
+        super().continues(run)
+        self._wake()
+
     def event_began(self, event: Event) -> None:
         self._note(lambda status: status.event_began(event))
         super().event_began(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edgevad.events.incident import Incident
 from edgevad.events.messages import event_message, incident_message
 from edgevad.events.outbox import Outbox, OutboxLimits
 from edgevad.events.run_info import RunInfo
+from edgevad.events.runs import Runs
 from edgevad.events.sink import Sink
 
 __all__ = ["BackOff", "OutboxSink"]
@@ -63,7 +64,7 @@ class OutboxSink(Sink):
         self.refused = 0
         self._path = Path(outbox)
         self._limits = limits
-        self._run: RunInfo | None = None
+        self._runs = Runs()
         self._changed = threading.Condition()
         self._closing = False
         self._is_dropping = False
@@ -77,17 +78,21 @@ class OutboxSink(Sink):
         if outbox.set_aside is not None:
             detail = f"{self.name}: its queue could not be used and is now {outbox.set_aside}; a new one is begun"
             self._tell(Incident.once("storage", "damaged", detail))
-        self.outbox, self._run = outbox, run
+        self.outbox = outbox
+        self._runs.start(run)
         self._thread.start()
 
+    def continues(self, run: RunInfo) -> None:
+        self._runs.start(run)
+
     def event_began(self, event: Event) -> None:
-        self._post("event", lambda run: event_message(run, event, "began"))
+        self._post("event", event_message(self._runs.of_event(event, lasts=True), event, "began"))
 
     def event(self, event: Event) -> None:
-        self._post("event", lambda run: event_message(run, event, "ended"))
+        self._post("event", event_message(self._runs.of_event(event, lasts=False), event, "ended"))
 
     def incident(self, incident: Incident) -> None:
-        self._post("incident", lambda run: incident_message(run, incident))
+        self._post("incident", incident_message(self._runs.of_incident(incident), incident))
 
     def close(self) -> None:
         self._closing = True
@@ -107,11 +112,10 @@ class OutboxSink(Sink):
             "failing": int(self._health.is_failing),
         }
 
-    def _post(self, topic: str, body: Callable[[RunInfo], bytes]) -> None:
-        outbox, run = self.outbox, self._run
+    def _post(self, topic: str, body: bytes) -> None:
+        outbox = self.outbox
         assert outbox is not None
-        assert run is not None
-        dropped = outbox.append(topic, body(run))
+        dropped = outbox.append(topic, body)
         if dropped and not self._is_dropping:
             detail = f"{self.name}: its queue on the disk is full, the oldest messages are dropped"
             self._tell(Incident.once("sink", "overflow", detail))

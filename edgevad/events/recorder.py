@@ -20,6 +20,7 @@ from edgevad.events.incident import Incident
 from edgevad.events.media import media_name
 from edgevad.events.recorder_spec import RecorderSpec
 from edgevad.events.run_info import RunInfo
+from edgevad.events.runs import Runs
 from edgevad.events.shelf import Shelf
 from edgevad.events.sink import Sink
 from edgevad.events.stored import StoredEvent
@@ -59,12 +60,13 @@ class Recorder(Sink):
         self._cameras: OrderedDict[str, Footage] = OrderedDict()
         self._rows: dict[str, StoredEvent] = {}  # that last, or whose clip is being written
         self._run: RunInfo | None = None
+        self._runs = Runs()
         self._retry_s = 0.0
         self._problem: EdgevadError | None = None
         self._closed = False
 
     def start(self, run: RunInfo) -> None:
-        self._run = run
+        self.continues(run)
         if run.is_live and threading.current_thread() is not threading.main_thread():
             # Encoding may wait; scoring may not. Linux keeps niceness by thread.
             thread = threading.get_native_id()
@@ -72,6 +74,10 @@ class Recorder(Sink):
                 os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
         self._flush()
         self._problem = None  # push tells it again if it lasts; a start that fails would be tried for ever
+
+    def continues(self, run: RunInfo) -> None:
+        self._run = run
+        self._runs.start(run)
 
     def push(self, result: Result) -> None:
         camera = self._camera(result.frame.source_id)
@@ -91,7 +97,7 @@ class Recorder(Sink):
     def event_began(self, event: Event) -> None:
         camera = self._camera(event.source_id)
         # The row first: it is what must not be lost.
-        row = self._put(StoredEvent.of_event(self._info, event, time.time_ns(), lasts=True))
+        row = self._put(StoredEvent.of_event(self._runs.of_event(event, lasts=True), event, time.time_ns(), lasts=True))
         self._flush()
         row = self._picture(camera, row)
         camera.missed.add(event.id)
@@ -101,7 +107,7 @@ class Recorder(Sink):
 
     def event(self, event: Event) -> None:
         camera = self._camera(event.source_id)
-        fresh = StoredEvent.of_event(self._info, event, time.time_ns(), lasts=False)
+        fresh = StoredEvent.of_event(self._runs.of_event(event, lasts=False), event, time.time_ns(), lasts=False)
         known = self._rows.get(fresh.id) or self.shelf.known(fresh)
         if known is not None:
             media = {name: getattr(known, name) for name in ("clip", "clip_start_ns", "clip_end_ns", "stored_ns")}
@@ -114,7 +120,7 @@ class Recorder(Sink):
         self._tell()
 
     def incident(self, incident: Incident) -> None:
-        fresh = StoredEvent.of_incident(self._info, incident, time.time_ns())
+        fresh = StoredEvent.of_incident(self._runs.of_incident(incident), incident, time.time_ns())
         self._put(fresh)
         if not incident.lasts:
             self._rows.pop(fresh.id, None)
@@ -139,11 +145,6 @@ class Recorder(Sink):
     def abandon(self) -> None:
         with suppress(EdgevadError):
             self.close()
-
-    @property
-    def _info(self) -> RunInfo:
-        assert self._run is not None, "start() comes first"
-        return self._run
 
     def _camera(self, name: str) -> Footage:
         camera = self._cameras.get(name)

@@ -43,6 +43,12 @@ class Sink:
     def start(self, run: RunInfo) -> None:
         """Told once, before everything else."""
 
+    def continues(self, run: RunInfo) -> None:
+        """The run goes on with another bundle: what begins from now on belongs to `run`, which has an id of its own.
+
+        Events and incidents that began before are over in the run in which they began.
+        """
+
     def push(self, result: Result) -> None:
         """Take one frame's result."""
 

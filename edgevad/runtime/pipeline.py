@@ -125,6 +125,7 @@ class Pipeline:
         stopped: `stop` was called.
         on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: nobody
             asks (edgevad/runtime/shadow.py).
+        on_replaced: called in the iterating thread when another scorer is in use.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Pipeline:
         self.on_incident = on_incident
         self.on_event = on_event
         self.on_failure = on_failure
+        self.on_replaced: Callable[[], None] | None = None
         self.heartbeat = heartbeat
         self.stopped = False
         self.on_scored: Callable[[PreparedFrame, Result], None] | None = None
@@ -365,6 +367,8 @@ class Pipeline:
             stream.state.replace(swap.scorer.calibration, swap.hysteresis, where=swap.scorer.path, resized=resized)
         if swap.done is not None:
             swap.done()
+        if self.on_replaced is not None:
+            self.on_replaced()
         return is_other
 
     def _count(self, stream: _Stream, result: Result) -> None:

@@ -115,10 +115,10 @@ def run_session(
     When a source or the engine fails, the open events are still closed, and the sinks are told them and the summary so
     far, before the error goes on.
     `device` is what this machine is called in messages; None is its name.
+    Where the pipeline goes on with another model, the sinks are told a run of its own.
     `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
-    info = _run_info(pipeline, sources)
-    summary = RunSummary(info if device is None else replace(info, device=device), alarms_per_hour)
+    summary = RunSummary(_run_info(pipeline, sources, device), alarms_per_hour)
 
     def on_incident(incident: Incident) -> None:
         if incident.is_new:
@@ -127,6 +127,13 @@ def run_session(
             sink.incident(incident)
 
     pipeline.on_incident = on_incident
+
+    def on_replaced() -> None:
+        run = _run_info(pipeline, sources, device)
+        for sink in sinks:
+            sink.continues(run)
+
+    pipeline.on_replaced = on_replaced
     pipeline.on_event = lambda event: _over(event, sinks, summary)
     started_s = time.monotonic()
     try:
@@ -146,9 +153,9 @@ def run_session(
     return summary
 
 
-def _run_info(pipeline: Pipeline, sources: Sequence[str]) -> RunInfo:
+def _run_info(pipeline: Pipeline, sources: Sequence[str], device: str | None) -> RunInfo:
     scorer = pipeline.scorer
-    return RunInfo(
+    info = RunInfo(
         bundle=scorer.path,
         bundle_name=scorer.name,
         bundle_digest=scorer.digest,
@@ -157,6 +164,7 @@ def _run_info(pipeline: Pipeline, sources: Sequence[str]) -> RunInfo:
         threshold=pipeline.hysteresis.threshold,
         is_live=pipeline.is_live,
     )
+    return info if device is None else replace(info, device=device)
 
 
 def _conclude(pipeline: Pipeline, sinks: Sequence[Sink], summary: RunSummary) -> EdgevadError | None:

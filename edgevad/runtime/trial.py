@@ -91,12 +91,15 @@ class RecentWork:
         if self._since_s is None:
             self._since_s = now_s
         self._work.append((now_s, work_s))
+        while len(self._work) > _LEAST_FRAMES and now_s - self._work[0][0] > self._window_s:
+            self._work.popleft()
 
     def p95_s(self, now_s: float) -> float | None:
-        """What 95 % of the frames took at most; None before the window is full. It never holds fewer than 20 frames."""
-        work = self._work
-        while len(work) > _LEAST_FRAMES and now_s - work[0][0] > self._window_s:
-            work.popleft()
+        """What 95 % of the frames took at most; None before the window is full. It never holds fewer than 20 frames.
+
+        Any thread may ask.
+        """
+        work = list(self._work)
         if self._since_s is None or now_s - self._since_s < self._window_s or len(work) < _LEAST_FRAMES:
             return None
         values = sorted(work_s for _, work_s in work)

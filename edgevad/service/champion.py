@@ -73,7 +73,6 @@ class Champion(Sink):
         self._slots = Slots.of_device() if slots is None else slots
         self._untold: list[Incident] = []
         self._mark = self._slots.mark()
-        self._refused: set[str] = set()  # that could not be opened here, and are not the bundle's fault alone
         # Which scorer is in use is changed by the thread that scores alone, once frames come.
         self._changing = threading.Lock()  # of the trial and its way back; never held while something is waited for
         self._before: Scorer | None = None  # the way back, still open
@@ -247,19 +246,25 @@ class Champion(Sink):
         if mark != self._mark:
             self._mark = mark
             current = self._slots.current
-            if current is not None and current.digest not in (self.scorer.digest, *self._refused):
+            if current is not None and current.digest != self.scorer.digest:
                 self._take_up(current)
 
     def _leave(self, monitor: TrialMonitor, why: str) -> None:
-        """The bundle on trial has failed: back to the other one, which `_look` then finds in use."""
+        """The bundle on trial has failed: back to the other one, which `_look` then finds in use.
+
+        Where the disk does not take that, to the one that is still open.
+        """
         if not self._is_done_with(monitor):
             return
         self._put_down(monitor.figures, monitor.digest)
         info = self._rolled_back(monitor.digest, why)
-        if info is None or info.digest == monitor.digest:
-            self._tell("failed", f"the bundle {monitor.digest[:12]} {why}; there is no bundle to go back to")
-        else:
+        before = self._before
+        if info is not None and info.digest != monitor.digest:
             self._tell("rolled back", f"the bundle {monitor.digest[:12]} is left: {why}")
+        elif before is not None and self._handed_over(before, None):
+            self._tell("rolled back", f"the bundle {monitor.digest[:12]} is left until the next start: {why}")
+        else:
+            self._tell("failed", f"the bundle {monitor.digest[:12]} {why}; there is no bundle to go back to")
 
     def _pass(self, monitor: TrialMonitor) -> None:
         if not self._is_done_with(monitor):
@@ -298,15 +303,20 @@ class Champion(Sink):
             self._put_down(lambda noted: replace(noted, before_ms=1e3 * p95_s), current.digest)
             monitor = TrialMonitor(self._watched(bundle.manifest), trial, current.digest)
         old = self.scorer
-        if not self._handed_over(fresh, current, monitor):
+        try:
+            is_in_use = self._handed_over(fresh, monitor)
+        except EdgevadError as error:  # a window that its training scores cannot be calibrated for
+            self._refuse(current, on_trial, error)
+            is_in_use = False
+        if not is_in_use:
             if not reused:
                 fresh.close()
             return
         self._put_down(Trial.ended, old.digest)  # where it was on trial, and somebody has put another one in its place
         self._tell("swapped", f"{_name(current)} is in use, in place of {old.name} {old.digest[:12]}{_why(current)}")
 
-    def _handed_over(self, fresh: Scorer, current: SlotInfo, monitor: TrialMonitor | None) -> bool:
-        """Between two frames; False where the run ends before."""
+    def _handed_over(self, fresh: Scorer, monitor: TrialMonitor | None) -> bool:
+        """Between two frames; False where the run ends before. Raises OptionError where the settings do not fit it."""
         pipeline = self.pipeline
         assert pipeline is not None
         done = threading.Event()
@@ -316,11 +326,7 @@ class Champion(Sink):
             done.set()
 
         with self._settings:
-            try:
-                scorer, hysteresis = self._adjust(fresh)
-            except EdgevadError as error:  # a window that its training scores cannot be calibrated for
-                self._refuse(current, monitor is not None, error)
-                return False
+            scorer, hysteresis = self._adjust(fresh)
             pipeline.replace(scorer, hysteresis, done=taken_up)
             while not done.wait(0.2):
                 if pipeline.is_over or self._is_over.is_set():
@@ -328,7 +334,6 @@ class Champion(Sink):
         return True
 
     def _refuse(self, current: SlotInfo, on_trial: bool, error: Exception) -> None:
-        self._refused.add(current.digest)
         if not isinstance(error, EdgevadError):
             _log.error("a bundle cannot be opened", exc_info=error)
         why = f"it cannot be opened: {error}"

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevad.errors import BundleError, EdgevadError
 from edgevad.service.config import RunConfig, load_config
 from edgevad.service.doctor import MARK
 from edgevad.service.finding import Finding, failed, good, of_error, warning
+
+if TYPE_CHECKING:
+    from edgevad.bundle import Bundle
 
 __all__ = ["main"]
 
@@ -175,8 +178,18 @@ def _bundle(config: RunConfig | None, request: dict[str, Any]) -> list[Finding]:
     elapsed_s = time.perf_counter() - started_s
     manifest = bundle.manifest
     signed = device_state(bundle.manifest_bytes, bundle.signature_bytes, bundle.path).says
-    found = f"{manifest.name} for {manifest.target}, {manifest.precision}; {signed}"
+    found = f"{manifest.name} for {manifest.target}, {manifest.precision}; {signed}{_trial(bundle)}"
     return [good("bundle", f"{found}; self-test within {deviation:.1e} in {elapsed_s:.1f} s")]
+
+
+def _trial(bundle: Bundle) -> str:
+    """That it is on trial, where it is."""
+    from edgevad.bundle import Slots
+
+    current = Slots.of_device().current
+    if current is None or current.digest != bundle.digest or current.state != "trial":
+        return ""
+    return f"; on trial, {current.trial.running_s / 60:.1f} minutes so far"
 
 
 _PROBES: dict[str, Callable[[RunConfig | None, dict[str, Any]], list[Finding]]] = {

@@ -65,6 +65,10 @@ class Deferred(Sink):
             self._sink, self.failure = made, None
         self._sink.start(run)
 
+    def continues(self, run: RunInfo) -> None:
+        if self._sink is not None:
+            self._sink.continues(run)
+
     def push(self, result: Result) -> None:
         if self._sink is not None:
             self._sink.push(result)

@@ -223,3 +223,28 @@ def scores_double(score: Any) -> Any:
         return replace(found, score=2 * found.score)
 
     return doubled
+
+
+def test_an_engine_opened_by_another_thread_takes_over_between_two_frames(fake_gpu: Any, tmp_path: Path) -> None:
+    """As in a service: the new one is opened, built and proved aside, and each keeps the thread that owns its CUDA."""
+    old = Scorer.from_bundle(write_engine_bundle(tmp_path / "old"))
+    newer = write_engine_bundle(tmp_path / "new", gray=0.5)
+    opened: list[Scorer] = []
+    with TinySource() as source, Pipeline(old, source) as pipeline:
+        found = []
+        for result in pipeline:
+            found.append(result)
+            if len(found) == 10:
+                thread = threading.Thread(target=lambda: opened.append(Scorer.from_bundle(newer)))
+                thread.start()
+                thread.join()
+                pipeline.replace(opened[0], pipeline.hysteresis, done=old.close)
+    assert len(fake_gpu.threads) == 2
+    assert threading.get_ident() not in fake_gpu.threads
+    opened[0].close()
+    assert fake_gpu.memory == {}
+    with Scorer.from_bundle(newer, backend="onnxruntime") as scorer:
+        wanted = results(scorer)
+    assert [one.frame.index for one in found] == list(range(60))
+    last = [(one.parts, other.parts) for one, other in zip(found, wanted, strict=True)][-10:]
+    assert all(one == pytest.approx(other) for one, other in last)

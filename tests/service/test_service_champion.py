@@ -15,7 +15,9 @@ from simulated import SimulatedCamera
 from tiny import edit_manifest, write_tiny_bundle
 
 from edgevad.bundle import Bundle, Slots
-from edgevad.errors import BackendError, BlockedBundleError, BundleError
+from edgevad.drives.reading import metadata_of
+from edgevad.errors import BackendError, BlockedBundleError, BundleError, OutputError
+from edgevad.events.store import EventStore
 from edgevad.runtime.backends import Scores
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.scorer import Scorer
@@ -222,6 +224,28 @@ def test_a_bundle_that_alarms_all_the_time_is_gone_back_from(
     assert slots.current.name == "good"
 
 
+def test_a_disk_that_takes_nothing_keeps_no_bad_bundle_in_use(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    slots = Slots.of_device()
+    slots.activate(bundles("good"))
+    with Car(config(trial="latency_budget_ms = 20\nlatency_window_s = 1")) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 10)
+        slots.activate(bundles("slow"))
+        car.seen.wait_for(lambda: "swapped" in causes(car))
+        for name in ("rollback", "update"):
+            monkeypatch.setattr(Slots, name, refused)
+        car.seen.wait_for(lambda: "rolled back" in causes(car))
+        assert car.service.pipeline.scorer.name == "good"
+    assert "is left until the next start: too slow" in car.seen.incidents[-1].detail
+
+
 def test_a_crash_loop_is_seen_before_the_engine_is_opened(
     config: Callable[..., Path],
     cameras: dict[str, SimulatedCamera],
@@ -345,3 +369,29 @@ def test_a_reload_after_a_swap_is_about_the_new_bundle(
         assert car.service.pipeline.scorer.name == "new"
         assert car.service.pipeline.hysteresis.threshold == 5.0
     no_frame_is_missing(car)
+
+
+def test_what_is_told_names_the_bundle_that_saw_it(
+    config: Callable[..., Path], cameras: dict[str, SimulatedCamera], bundles: Callable[[str], Path], tmp_path: Path
+) -> None:
+    slots = Slots.of_device()
+    slots.activate(bundles("old"))
+    with Car(config('[events]\ndir = "kept"\n[drives]\ndir = "drives"\n', threshold=-1e6)) as car:
+        car.seen.wait_for(lambda: car.seen.anomalies > 20)
+        slots.activate(bundles("new"))
+        car.seen.wait_for(lambda: "swapped" in causes(car))
+        cameras["front"].unplug()
+        car.seen.wait_for(lambda: len(car.seen.events) == 1)
+        cameras["front"].plug_in()
+        seen = len(car.seen.numbers)
+        car.seen.wait_for(lambda: len(car.seen.numbers) > seen + 20)
+    with EventStore.open(tmp_path / "kept") as store:
+        rows = sorted(store.events(), key=lambda row: row.start_ns)
+    # An event that began before the swap stays the old one's, under one name, though it was over later.
+    anomalies = [(row.run.bundle_name, row.id, row.end_ns is None) for row in rows if row.kind == "anomaly"]
+    assert anomalies == [("old", "1", False), ("new", "2", False)]
+    [swapped] = [row for row in rows if row.kind == "bundle"]
+    assert swapped.run.bundle_name == "new"
+    told = [metadata_of(path) for path in sorted((tmp_path / "drives").glob("*/*.mcap"))]
+    assert [one["bundle_name"] for one in told] == ["old", "new"]
+    assert len({one["run_id"] for one in told}) == 1
