@@ -40,7 +40,19 @@ __all__ = ["CheckedConfig", "RunConfig", "check_config", "load_config"]
 _FIX = "Run: edgevad config example"
 _MAX_CAMERAS = 16
 # Taken up by a reload, or read by other commands; the others need a restart.
-_RELOADED = ("detection", "trial", "events", "drives", "learning", "refit", "mqtt", "webhooks", "metrics", "logging", "plugins")
+_RELOADED = (
+    "detection",
+    "trial",
+    "events",
+    "drives",
+    "learning",
+    "refit",
+    "mqtt",
+    "webhooks",
+    "metrics",
+    "logging",
+    "plugins",
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[CycleOptions]:
         return CycleResult("1", options.depth, "nothing", "nothing to do")
 
     monkeypatch.setattr("edgevad.refit.cycle.run_cycle", run)
-    monkeypatch.setattr("edgevad.refit.priority.give_way", lambda: [])
+    monkeypatch.setattr("edgevad.refit.priority.give_way", list)
     return found
 
 
@@ -47,7 +47,8 @@ def test_each_is_its_depth(asked: list[CycleOptions], depth: str, tmp_path: Path
 
 
 def test_the_timer_takes_everything_from_the_file(asked: list[CycleOptions], tmp_path: Path) -> None:
-    text = '[drives]\ndir = "log"\n[events]\ndir = "seen"\n[refit]\nmodel = "model"\nbudget_minutes = 0\ncameras = ["front"]\n'
+    text = '[drives]\ndir = "log"\n[events]\ndir = "seen"\n'
+    text += '[refit]\nmodel = "model"\nbudget_minutes = 0\ncameras = ["front"]\n'
     _run("refit", "--config", _config(tmp_path, text))
     options = asked[0]
     assert options.depth == "auto"
