@@ -124,11 +124,8 @@ class Pipeline:
     Attributes:
         stopped: `stop` was called.
         on_replaced: called in the iterating thread when another scorer is in use.
-        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: no one
-            (edgevad/runtime/shadow.py).
-        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None:
-            nobody asks (edgevad/runtime/shadow.py).
-        on_replaced: called in the iterating thread when another scorer is in use.
+        on_scored: given every frame as it went to the model, and the verdict on it, in the iterating thread; None: no
+            one is (edgevad/runtime/shadow.py).
     """
 
     def __init__(

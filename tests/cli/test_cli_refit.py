@@ -47,8 +47,6 @@ def test_each_is_its_depth(asked: list[CycleOptions], depth: str, tmp_path: Path
 
 
 def test_the_timer_takes_everything_from_the_file(asked: list[CycleOptions], tmp_path: Path) -> None:
-    sections = ('[drives]\ndir = "log"', '[events]\ndir = "seen"', '[refit]\nmodel = "model"\nbudget_minutes = 0')
-    text = "\n".join([*sections, 'cameras = ["front"]', ""])
     text = '[drives]\ndir = "log"\n[events]\ndir = "seen"\n'
     text += '[refit]\nmodel = "model"\nbudget_minutes = 0\ncameras = ["front"]\n'
     _run("refit", "--config", _config(tmp_path, text))
