@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from edgevad.bundle.bundle import Bundle
-from edgevad.calibration.guard import GuardLimits, compare
-from edgevad.calibration.judging import judge
+from edgevad.calibration.guard import GuardLimits
 from edgevad.errors import BackendError, BundleError
 from edgevad.model.cache import FrameCache
 from edgevad.refit.limits import Limits
+from edgevad.refit.precision import quantised_agreement
 from edgevad.refit.verdict import Check
 from edgevad.runtime.backends.backend import Backend
-from edgevad.runtime.backends.opening import cpu_backend
 from edgevad.runtime.measuring import Measurement, made_up_images, measure
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.selftest import prove
 
 __all__ = ["check_latency", "check_quantisation", "check_self_test"]
 
-# Frames that the engine's graph is held against the float one on.
-_GUARD_FRAMES = 300
 _MEASURED_S = 2.0
 _FPS_HZ = 20.0
 _TRIES = 3
@@ -42,27 +37,11 @@ def check_quantisation(
     bundle: Bundle, engine: Backend, recent: FrameCache, limits: Limits, threads: int | None = None
 ) -> Check:
     """The engine tells the car the same as the challenger's own float graph, on recent frames (docs/export.md)."""
-    if bundle.manifest.precision == "fp32":
-        return Check("quantisation", None, "It computes in float32; nothing was quantised.")
-    manifest = bundle.manifest
-    rows = np.arange(min(len(recent), _GUARD_FRAMES))
-    reference_engine = cpu_backend(
-        "onnxruntime",
-        bundle.graph("fp32"),
-        manifest.input,
-        where=bundle.path / bundle.graph_name("fp32"),
-        bank=bundle.bank(),
-        threads=threads,
-    )
-    try:
-        reference = judge(reference_engine, recent, rows, manifest.calibration)
-    finally:
-        reference_engine.close()
-    other = judge(engine, recent, rows, manifest.calibration)
-    parts = [part.name for part in manifest.calibration.parts if part.name == "residual"]
     guard = GuardLimits(max_rank_loss=limits.max_rank_loss, max_flips=limits.max_flips)
-    found = compare(reference, other, manifest.calibration, guard, network_parts=parts)
-    sentence = f"Its {manifest.precision.upper()} graph keeps {1 - found.rank_loss:.4f} of the rank correlation"
+    found = quantised_agreement(bundle, engine, recent, guard, threads)
+    if found is None:
+        return Check("quantisation", None, "It computes in float32; nothing was quantised.")
+    sentence = f"Its {bundle.manifest.precision.upper()} graph keeps {1 - found.rank_loss:.4f} of the rank correlation"
     sentence += "." if found.passed else f": {'; '.join(found.failures)}."
     details = {"flips": found.flips, "tail": found.tail, "heatmap": found.heatmap}
     return Check(

@@ -30,6 +30,7 @@ from edgevad.bundle.manifest import Calibration
 from edgevad.bundle.replay import Replay
 from edgevad.bundle.writing import require_place, write_bundle
 from edgevad.calibration import calibrate
+from edgevad.calibration.guard import GuardLimits
 from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import RefitError
 from edgevad.model.bank import FORGET_ABOVE, BankPlan
@@ -37,6 +38,7 @@ from edgevad.model.cache import FrameCache
 from edgevad.refit.coreset import Episode, condensed, episodes_of_bank, laid_out
 from edgevad.refit.elsewhere import score_elsewhere, score_replay
 from edgevad.refit.observer import RefitObserver
+from edgevad.refit.precision import quantised_agreement
 from edgevad.refit.score_rows import joined_rows
 from edgevad.refit.selection import Selection
 from edgevad.runtime.backends.backend import Backend
@@ -52,6 +54,8 @@ LEAST_FRAMES = 300
 # As `edgevad export` leaves in a bundle.
 REPLAY_FRAMES, REPLAY_BYTES = 400, 8 << 20
 MOST_ANCESTORS = 100
+# As `edgevad export` allows a float32 graph.
+FLOAT_RTOL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ def recalibrate(
       Frames that are not fully trusted, and those that stand out among their like, never enter it.
     - Parts' statistics and threshold: from the scores of the new frames, each as if it had not been remembered, by
       their weights, and for a tenth from the frames of before that the bundle brings, scored in the same way.
-    - The self-test's scores, `scores.npz` and `replay.npz` follow; graphs, guard and everything else stay.
+    - The self-test's scores, `scores.npz` and `replay.npz` follow; graphs and everything else stay.
+    - Where the quantised graph no longer tells the same as the float one on the new frames, the float one is used from
+      here on, until the model is exported again.
 
     `backend` and `threads` as for `open_backend`: the engine that scores the new frames. `out` is a folder, or one file
     where its name ends in ".edgevad". The bundle is not signed.
@@ -101,7 +107,8 @@ def recalibrate(
     rememberer = Rememberer.of(bundle)
     if rememberer is None and bundle.manifest.input.bank is not None:
         observer.note("This bundle cannot write what it remembers anew: export it again for that. Statistics only.")
-    with closing(open_backend(bundle, backend, threads=threads)) as engine:
+    precision = _precision(bundle, recent.cache, backend, threads, observer)
+    with closing(_engine(bundle, precision, backend, threads)) as engine:
         how = None if rememberer is None else rememberer.coordinates
         learned = _learned(bundle.bank(), bundle.manifest.calibration, engine, how, recent, observer)
         before = _before(bundle.replay(), learned.bank, engine, how)
@@ -109,7 +116,32 @@ def recalibrate(
     rows = joined_rows(before, new, recent.weight)
     calibration = _calibrated(rows, bundle.manifest.calibration)
     observer.stage("writing the bundle")
-    return _written(bundle, out, recent, selection, learned, rows, calibration)
+    return _written(bundle, out, recent, selection, learned, rows, calibration, precision)
+
+
+def _precision(
+    bundle: Bundle, recent: FrameCache, backend: str | None, threads: int | None, observer: RefitObserver
+) -> str:
+    """What to compute in from here on."""
+    if bundle.manifest.precision == "fp32":
+        return "fp32"
+    observer.stage("asking whether the quantised graph still holds")
+    with closing(open_backend(bundle, backend, threads=threads)) as engine:
+        found = quantised_agreement(bundle, engine, recent, GuardLimits(), threads)
+    if found is None or found.passed:
+        return bundle.manifest.precision
+    what = bundle.manifest.precision.upper()
+    observer.note(f"The {what} graph was made for other pictures, float32 goes on in its place: {found.failures[0]}.")
+    return "fp32"
+
+
+def _engine(bundle: Bundle, precision: str, backend: str | None, threads: int | None) -> Backend:
+    if precision == bundle.manifest.precision:
+        return open_backend(bundle, backend, threads=threads)
+    manifest = bundle.manifest
+    where = bundle.path / bundle.graph_name(precision)
+    name = manifest.backend if backend is None else backend
+    return cpu_backend(name, bundle.graph(precision), manifest.input, where=where, bank=bundle.bank(), threads=threads)
 
 
 def _recent(bundle: Bundle, selection: Selection) -> Selection:
@@ -213,8 +245,10 @@ def _written(
     learned: _Learned,
     rows: TrainingScores,
     calibration: Calibration,
+    precision: str,
 ) -> Bundle:
     manifest = bundle.manifest
+    is_other = precision != manifest.precision
     renewed = {SELFTEST_NAME, SCORES_NAME, BANK_NAME, REPLAY_NAME, REMEMBER_NAME, *manifest.graphs.values()}
     cache = recent.cache
     windowed = windowed_scores(learned.score, cache.timestamp_ns, cache.segment, calibration.window)
@@ -224,31 +258,31 @@ def _written(
         name=manifest.name,
         target=manifest.device(),
         backend=manifest.backend,
-        precision=manifest.precision,
-        graphs={precision: bundle.graph(precision) for precision in manifest.graphs},
+        precision=precision,
+        graphs={name: bundle.graph(name) for name in manifest.graphs if name in ("fp32", precision)},
         input=manifest.input,
         score=manifest.score,
         calibration=calibration,
         provenance=_provenance(bundle, selection, recent, learned),
-        selftest=_selftest(bundle, learned.bank),
-        selftest_rtol=manifest.selftest_rtol,
+        selftest=_selftest(bundle, learned.bank, precision),
+        selftest_rtol=FLOAT_RTOL if is_other else manifest.selftest_rtol,
         scores=rows.arrays(),
         bank=learned.bank,
         remember=bundle.remember_graph(),
         replay=_replay(bundle.replay(), recent, anomaly, anomaly <= calibration.threshold),
-        guard=manifest.guard,
+        guard=None if is_other else manifest.guard,
         extra={name: bundle.read(name) for name in manifest.files if name not in renewed},
     )
 
 
-def _selftest(bundle: Bundle, bank: npt.NDArray[np.float32] | None) -> dict[str, npt.NDArray[Any]]:
+def _selftest(bundle: Bundle, bank: npt.NDArray[np.float32] | None, precision: str) -> dict[str, npt.NDArray[Any]]:
     """The same frames, scored by the bundle's graph with its new bank, frame by frame, as export does."""
     manifest = bundle.manifest
     arrays = bundle.selftest()
     frames, motion = arrays["frames"], arrays.get("motion")
     # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
-    where = bundle.path / bundle.graph_name()
-    engine = cpu_backend(manifest.backend, bundle.graph(), manifest.input, where=where, bank=bank)
+    where = bundle.path / bundle.graph_name(precision)
+    engine = cpu_backend(manifest.backend, bundle.graph(precision), manifest.input, where=where, bank=bank)
     with closing(engine):
         rows = [slice(k, k + 1) for k in range(len(frames))]
         found = [engine.score(frames[row], None if motion is None else motion[row]).score for row in rows]

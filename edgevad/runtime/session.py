@@ -108,17 +108,20 @@ def run_session(
     sources: Sequence[str],
     alarms_per_hour: float | None,
     device: str | None = None,
+    started_ns: int | None = None,
     max_frames: int | None = None,
 ) -> RunSummary:
     """Run `pipeline` to its end, or for `max_frames`, and feed every sink; closing the sinks is up to the caller.
 
     When a source or the engine fails, the open events are still closed, and the sinks are told them and the summary so
     far, before the error goes on.
-    `device` is what this machine is called in messages; None is its name.
+    `device` is what this machine is called in messages; None is its name. `started_ns`: when the run began, for a
+    recording that was made before; None is now.
     Where the pipeline goes on with another model, the sinks are told a run of its own.
     `Pipeline.stop` (from a signal handler, or a window's q key) ends the run like the end of the source.
     """
-    summary = RunSummary(_run_info(pipeline, sources, device), alarms_per_hour)
+    info = _run_info(pipeline, sources, device)
+    summary = RunSummary(info if started_ns is None else replace(info, started_ns=started_ns), alarms_per_hour)
 
     def on_incident(incident: Incident) -> None:
         if incident.is_new:
