@@ -58,7 +58,7 @@ def shrink_planes(planes: Planes, size: tuple[int, int], *, alone: bool = False)
 
 
 def _is_large(image: Image, size: tuple[int, int]) -> bool:
-    return image.shape[1] >= 4 * size[0] and image.shape[0] >= 4 * size[1]
+    return bool(image.shape[1] >= 4 * size[0] and image.shape[0] >= 4 * size[1])
 
 
 def _halved(image: Image, *, alone: bool) -> Image:
@@ -97,7 +97,8 @@ class _PlaneMeans:
         coloured = self._coloured.sums(np.concatenate([u, v]))  # one above the other
         sums = cv2.merge([bright, coloured[:height], coloured[height:]])
         # To whole levels in a step of its own: it rounds, and keeps what is below 0 from being taken for what is above.
-        return np.asarray(cv2.add(cv2.transform(sums, colours * self._scales), 0.0, dtype=cv2.CV_8U), np.uint8)
+        means = cv2.transform(sums, colours * self._scales)
+        return np.asarray(cv2.addWeighted(means, 1.0, means, 0.0, 0.0, dtype=cv2.CV_8U), np.uint8)
 
 
 @lru_cache(maxsize=16)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from edgevad.errors import SourceUnreadableError
 from edgevad.sources.frame import Image
@@ -110,7 +111,9 @@ def planar_pictures(path: Path, first: FirstPicture, *, alone: bool) -> Generato
                         return
                     matrix, start_ms = matrices[0], place_ms - first.position_ms
                 count += 1
-                yield Decoded(Planes(picture, matrix) if is_planar(picture) else bgr_of(picture, matrix), place_ms - start_ms)
+                yield Decoded(
+                    Planes(picture, matrix) if is_planar(picture) else bgr_of(picture, matrix), place_ms - start_ms
+                )
             return
         except av.FFmpegError:
             # Something in there is damaged: once more, and packet by packet from here on.
@@ -141,10 +144,10 @@ def _pulled(path: Path, threads: int) -> Generator[tuple[float, av.VideoFrame], 
     movie, sink = graph.add("movie", filename=str(path)), graph.add("buffersink")
     movie.link_to(sink)
     graph.configure()
-    pull = sink.pull
+    pull = cast("Callable[[], av.VideoFrame]", sink.pull)
     with suppress(av.EOFError):
         picture = pull()
-        unit_ms = 1000.0 * float(picture.time_base)
+        unit_ms = _milliseconds(picture.time_base)
         while True:
             yield math.nan if picture.pts is None else picture.pts * unit_ms, picture
             picture = pull()
@@ -158,7 +161,7 @@ def _unpacked(path: Path, threads: int) -> Generator[tuple[float, av.VideoFrame]
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        unit_ms = 1000.0 * float(stream.time_base or 0)
+        unit_ms = _milliseconds(stream.time_base)
         # An error of the container ends the recording, as an error of the disk would.
         for packet in container.demux(stream):
             try:
@@ -166,7 +169,13 @@ def _unpacked(path: Path, threads: int) -> Generator[tuple[float, av.VideoFrame]
             except av.FFmpegError:
                 continue
             for picture in decoded:
-                yield math.nan if picture.pts is None else picture.pts * unit_ms, picture
+                if isinstance(picture, av.VideoFrame):
+                    yield math.nan if picture.pts is None else picture.pts * unit_ms, picture
+
+
+def _milliseconds(unit: Fraction | None) -> float:
+    """Of a file's unit of time, in seconds; NaN where it has none."""
+    return math.nan if unit is None else 1000.0 * float(unit)
 
 
 def _cores() -> int:

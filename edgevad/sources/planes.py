@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,8 @@ _FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 # How colour differences become colours: as the recording states, or as BT.601 whatever it states. Versions of OpenCV do
 # the one or the other, and whoever is to give the same pixels must do as the one that is installed.
-MATRICES = (None, "ITU601")
+_BT601 = 5  # SWS_CS_ITU601
+MATRICES = (None, _BT601)
 _LEVELS = 16  # of each plane, to see from what FFmpeg makes of a colour
 # One picture at a time: PyAV changes the picture's own properties while it converts it.
 _converting = threading.Lock()
@@ -44,7 +45,7 @@ class Planes:
 
     __slots__ = ("_bgr", "_matrix", "_picture", "height_px", "width_px")
 
-    def __init__(self, picture: av.VideoFrame, matrix: str | None = None) -> None:
+    def __init__(self, picture: av.VideoFrame, matrix: int | None = None) -> None:
         self._picture = picture
         self._matrix = matrix
         self._bgr: Image | None = None
@@ -96,7 +97,7 @@ class PlanarFrame(Frame):
         keep(self, "captured_s", captured_s)
 
     @property
-    def image(self) -> Image:  # type: ignore[override]
+    def image(self) -> Image:
         """(H, W, 3) uint8 BGR, as of any frame."""
         return self.planes.bgr() if self.planes is not None else _image_slot.__get__(self)
 
@@ -109,12 +110,13 @@ class PlanarFrame(Frame):
         return PlanarFrame(image, index, self.timestamp_ns, self.source_id, segment, self.captured_s)
 
 
-_image_slot = Frame.image  # type: ignore[misc]
+_image_slot: Any = Frame.__dict__["image"]  # which the property hides
 
 
 def _array_of(plane: VideoPlane) -> Image:
     # What is decoded later is made from these pixels; a line has a few more bytes than the picture is wide.
-    lines = np.ndarray((plane.height, plane.line_size), np.uint8, plane)
+    lines = np.ndarray((plane.height, plane.line_size), np.uint8, memoryview(plane))
+    lines.flags.writeable = False
     return lines[:, : plane.width]
 
 
@@ -123,7 +125,7 @@ def is_planar(picture: av.VideoFrame) -> bool:
     return picture.format.name in _FORMATS and not (picture.width | picture.height) & 1
 
 
-def bgr_of(picture: av.VideoFrame, matrix: str | None) -> Image:
+def bgr_of(picture: av.VideoFrame, matrix: int | None) -> Image:
     """(H, W, 3) uint8 BGR of a decoded picture, as OpenCV makes it."""
     with _converting:
         converted = _converter().reformat(picture, format="bgr24", src_colorspace=matrix, dst_colorspace=matrix)
@@ -139,9 +141,7 @@ def _converter() -> VideoReformatter:
 
 
 @lru_cache(maxsize=8)
-def _colours_of(
-    format_name: str, color_range: int, colorspace: int, matrix: str | None
-) -> npt.NDArray[np.float32]:
+def _colours_of(format_name: str, color_range: int, colorspace: int, matrix: int | None) -> npt.NDArray[np.float32]:
     """What FFmpeg does to colours of this format, from what it makes of some.
 
     Its quick routines round down at every step, by one and a half levels in all, and not alike on every processor. A
@@ -154,10 +154,12 @@ def _colours_of(
     count = len(y)
     picture = av.VideoFrame(2 * _LEVELS, 2 * count // _LEVELS, format_name)
     picture.color_range, picture.colorspace = color_range, colorspace
-    for plane, values in zip(picture.planes, (np.repeat(np.repeat(y.reshape(-1, _LEVELS), 2, 0), 2, 1), u, v), strict=True):
+    for plane, values in zip(
+        picture.planes, (np.repeat(np.repeat(y.reshape(-1, _LEVELS), 2, 0), 2, 1), u, v), strict=True
+    ):
         padded = np.zeros((plane.height, plane.line_size), np.uint8)
         padded[:, : plane.width] = values.reshape(plane.height, plane.width)
-        plane.update(padded)
+        plane.update(padded.tobytes())
     bgr = bgr_of(picture, matrix)[::2, ::2].reshape(-1, 3)
     inside = ((bgr > 2) & (bgr < 253)).all(axis=1)
     known = np.stack([y, u, v, np.ones(count, np.uint8)], axis=1)[inside].astype(np.float64)

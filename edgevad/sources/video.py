@@ -13,7 +13,7 @@ import numpy as np
 from edgevad.errors import SourceUnreadableError
 from edgevad.sources.decoder import Decoded, open_capture, opencv_pictures, planar_pictures, planes_promised
 from edgevad.sources.frame import Frame
-from edgevad.sources.opencv import cv2
+from edgevad.sources.opencv import bgr_from, cv2
 from edgevad.sources.planes import PlanarFrame
 from edgevad.sources.source import SegmentCounter, Source
 
@@ -56,7 +56,7 @@ class VideoSource(Source):
                 raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
             pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
             self._is_small = 0 < pixels <= SMALL_PIXELS
-            self._first_planes = planes_promised(capture, image)
+            self._first_planes = planes_promised(capture, bgr_from(image))
             rate_hz, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         finally:
             capture.release()
