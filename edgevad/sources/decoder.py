@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from edgevad.errors import SourceUnreadableError
 from edgevad.sources.frame import Image
 from edgevad.sources.opencv import bgr_from, cv2, decoding_threads
+from edgevad.sources.planes import MATRICES, Planes, bgr_of, is_planar
 
 if TYPE_CHECKING:
     import av
-
-    from edgevad.sources.planes import Planes
 
 __all__ = ["Decoded", "FirstPicture", "open_capture", "opencv_pictures", "planar_pictures", "planes_promised"]
 
@@ -79,11 +78,18 @@ class FirstPicture(NamedTuple):
 
 
 def planes_promised(capture: cv2.VideoCapture, image: Image) -> FirstPicture | None:
-    """The first picture of an open file if `planar_pictures` may read it: upright 4:2:0 of even size, from FFmpeg."""
+    """The first picture of an open file if `planar_pictures` may read it: upright 4:2:0 of even size, from FFmpeg.
+
+    None without PyAV, too.
+    """
     format_property = getattr(cv2, "CAP_PROP_CODEC_PIXEL_FORMAT", None)
     if format_property is None or _OPENCV_OPTIONS in os.environ or capture.get(format_property) != _I420:
         return None
     if capture.get(cv2.CAP_PROP_ORIENTATION_META) not in (0.0, -1.0) or image.shape[0] % 2 or image.shape[1] % 2:
+        return None
+    try:
+        import av.filter  # noqa: F401 - now, and not when the first picture is waited for
+    except ImportError:
         return None
     return FirstPicture(capture.get(cv2.CAP_PROP_POS_MSEC), _samples(image))
 
@@ -92,14 +98,10 @@ def planar_pictures(path: Path, first: FirstPicture, *, alone: bool) -> Generato
     """The pictures that OpenCV reads of a file whose `first` one promises planes, at the same positions, by PyAV.
 
     What cannot be decoded is left out. Pictures that change size keep their own, which OpenCV brings to that of the
-    first. Nothing without PyAV, and where it sees another first picture than OpenCV did.
+    first. Nothing where PyAV sees another first picture than OpenCV did.
     """
-    try:
-        import av
+    import av
 
-        from edgevad.sources.planes import MATRICES, Planes, bgr_of, is_planar
-    except ImportError:
-        return
     threads = 1 if alone else min(_cores(), _MOST_THREADS)
     count, start_ms, matrix = 0, math.nan, None
     for pictures in (_pulled, _unpacked):
