@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks._common import ROOT, Row, add_json_option, guarded, report
 from benchmarks._lens_faults import FAULTS, HARMLESS, UNTOLD, Injected
 from edgevad.runtime.lens import LensMonitor, LensVerdict
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources import open_source
 from edgevad.sources.frame import Frame, Image
 

@@ -54,7 +54,7 @@ class _SegmentedSource(Source):
                 stretch = (frame.source_id, frame.segment, labelled)
                 if stretch != last:
                     number, last = number + 1, stretch
-                yield Frame(frame.image, frame.index, frame.timestamp_ns, frame.source_id, number)
+                yield frame.placed(frame.index, number)
             # Frames skipped after the last one that could be read count, too.
             self.positions = self._inner.positions
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources.frame import Image
 
 if TYPE_CHECKING:

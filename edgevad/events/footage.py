@@ -103,7 +103,7 @@ class Footage:
         """Take one result; return the clip that has ended by it, if one has."""
         frame = result.frame
         closed = None
-        stretch = (frame.segment, frame.image.shape)
+        stretch = (frame.segment, frame.shape)
         if stretch != self._stretch:
             closed = self.close_clip()
             self._stretch, self._due_ns = stretch, frame.timestamp_ns

@@ -71,7 +71,7 @@ class Lane:
     def push(self, result: Result) -> None:
         if not self.sink.wants_results:
             return
-        size_bytes = result.frame.image.nbytes + (0 if result.heatmap is None else result.heatmap.nbytes)
+        size_bytes = result.frame.nbytes + (0 if result.heatmap is None else result.heatmap.nbytes)
         limits, queue = self._limits, self._results
         with self._changed:
             while queue.items and (

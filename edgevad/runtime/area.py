@@ -43,34 +43,38 @@ def area_mean(source: tuple[int, int], size: tuple[int, int]) -> AreaMean | None
 class AreaMean:
     """Area resampling of (rows, columns, 3) uint8 between two sizes (width, height); any thread may call it.
 
+    With `channels=1`, of (rows, columns).
+
     From n to m pixels, n/g source pixels make m/g of the result, and the next n/g the next, where g = gcd(n, m): one
     small matrix of whole numbers does for all of them. Sums of whole numbers are exact in float32, whatever order they
     are taken in, so every machine gives the same, and only the last step rounds. See `area_mean` for when it applies.
     """
 
-    def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
+    def __init__(self, source: tuple[int, int], size: tuple[int, int], *, channels: int = 3) -> None:
         (columns, rows), (width, height) = source, size
         across, down = _shares(columns, width), _shares(rows, height)
         self._size = size
-        self._scale = 1.0 / (float(across[0].sum()) * float(down[0].sum()))
+        self.scale = 1.0 / (float(across[0].sum()) * float(down[0].sum()))
         down_first, across_first = _products(source, size)
         self._is_down_first = down_first <= across_first
         # The colours lie side by side in a row, and each is averaged by itself.
-        self._across = np.ascontiguousarray(np.kron(across, np.eye(3, dtype=np.float32)).T)
+        self._across = np.ascontiguousarray(np.kron(across, np.eye(channels, dtype=np.float32)).T)
         one_line = self._across.size * (columns // across.shape[1])
         self._lines = _largest_part(height if self._is_down_first else rows, one_line)
-        one_line = down.shape[1] * 3 * (columns if self._is_down_first else width)
+        one_line = down.shape[1] * channels * (columns if self._is_down_first else width)
         self._down = down.reshape(-1, _largest_part(len(down), one_line), down.shape[1])
 
     def __call__(self, image: Image) -> Image:
+        width, height = self._size
+        means = np.asarray(cv2.convertScaleAbs(self.sums(image), alpha=self.scale), dtype=np.uint8)  # half to even
+        return means.reshape(height, width, -1)
+
+    def sums(self, image: Image) -> npt.NDArray[np.float32]:
+        """The means before they are multiplied by `scale`: (height, width * channels), whole numbers."""
         levels = image.astype(np.float32)
         if self._is_down_first:
-            sums = self._sum_across(self._sum_down(levels))
-        else:
-            sums = self._sum_down(self._sum_across(levels))
-        width, height = self._size
-        means = np.asarray(cv2.convertScaleAbs(sums, alpha=self._scale), dtype=np.uint8)  # rounds half to even
-        return means.reshape(height, width, 3)
+            return self._sum_across(self._sum_down(levels))
+        return self._sum_down(self._sum_across(levels))
 
     def _sum_down(self, levels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         used = self._down.shape[-1]

@@ -13,16 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.errors import SourceError
-from edgevad.runtime.area import area_mean
+from edgevad.runtime.shrinking import shrink, shrink_planes
 from edgevad.sources.frame import Frame, Image
+from edgevad.sources.planes import PlanarFrame
 from edgevad.spec import InputSpec, MotionSpec
 
 __all__ = ["ModelInput", "Preprocessor"]
 
 # A frame below this size holds nothing to score; resizing it up would invent its content.
 MIN_SIDE_PX = 8
-# OpenCV resizes to so many pixels in the thread that asks for it; to more, in all of its own.
-_PIXELS_OF_ONE_THREAD = 1 << 16
 # Pixels a second; beyond every real one, and the largest number of float16.
 MAX_SPEED = 65504.0
 
@@ -57,6 +56,27 @@ class Preprocessor:
         Raises:
             SourceError: the image is too small or not (H, W, 3) uint8.
         """
+        planes = frame.planes if isinstance(frame, PlanarFrame) else None
+        if planes is None:
+            self._refuse_what_is_no_image(frame)
+        if min(frame.shape[:2]) < MIN_SIDE_PX:
+            raise SourceError(
+                f"frame {frame.index} is {frame.shape[1]}x{frame.shape[0]} pixels",
+                where=frame.source_id,
+                expected=f"at least {MIN_SIDE_PX} pixels a side",
+                fix="Record larger images, or leave this source out",
+            )
+        size = (self.spec.width_px, self.spec.height_px)
+        small = None if planes is None else shrink_planes(planes, size, alone=self._alone)
+        if small is None:
+            small = shrink(frame.image, size, alone=self._alone)
+        if self._motion is None:
+            return ModelInput(small, None)
+        motion = self._motion.push(frame, small)
+        return None if motion is None else ModelInput(small, motion)
+
+    @staticmethod
+    def _refuse_what_is_no_image(frame: Frame) -> None:
         image = frame.image
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise SourceError(
@@ -64,59 +84,6 @@ class Preprocessor:
                 where=frame.source_id,
                 expected="uint8 of shape (H, W, 3)",
             )
-        if min(image.shape[:2]) < MIN_SIDE_PX:
-            raise SourceError(
-                f"frame {frame.index} is {image.shape[1]}x{image.shape[0]} pixels",
-                where=frame.source_id,
-                expected=f"at least {MIN_SIDE_PX} pixels a side",
-                fix="Record larger images, or leave this source out",
-            )
-        size = (self.spec.width_px, self.spec.height_px)
-        small = shrink(image, size, alone=self._alone)
-        if self._motion is None:
-            return ModelInput(small, None)
-        motion = self._motion.push(frame, small)
-        return None if motion is None else ModelInput(small, motion)
-
-
-def shrink(image: Image, size: tuple[int, int], *, alone: bool = False) -> Image:
-    """(H, W, 3) uint8 area-resampled to `size` (width, height), in a bounded time.
-
-    Exact area resampling is slow (7 ms for a full HD frame in OpenCV) except where it averages 2x2 pixels. Images of
-    four times the size and more are therefore halved that way first; the rest of the way is bilinear to a multiple of
-    `size`, and the mean from there. The difference to exact resampling is half a gray level on average.
-
-    `alone` keeps OpenCV's threads out of it. They make one large frame ready sooner; where others want the cores,
-    their spinning costs more than they gain (a third more at 960x540). The pixels are the same.
-    """
-    width, height = size
-    rows, columns = image.shape[:2]
-    if columns < 4 * width or rows < 4 * height:
-        mean = area_mean((columns, rows), size)
-        if mean is not None:
-            return mean(image)
-        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    while columns >= 4 * width and rows >= 4 * height:
-        image = _halved(image, alone=alone)
-        rows, columns = image.shape[:2]
-    multiple = (width * (2 if columns < 3 * width else 4), height * (2 if rows < 3 * height else 4))
-    image = np.asarray(cv2.resize(image, multiple, interpolation=cv2.INTER_LINEAR))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _halved(image: Image, *, alone: bool) -> Image:
-    # An odd last row or column is left out, which keeps OpenCV's 2x2 path.
-    rows, columns = image.shape[0] // 2, image.shape[1] // 2
-    image = image[: 2 * rows, : 2 * columns]
-    if not alone:
-        return np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    small = np.empty((rows, columns, 3), np.uint8)
-    step = max(1, _PIXELS_OF_ONE_THREAD // columns)
-    for top in range(0, rows, step):
-        band = small[top : top + step]
-        source = image[2 * top : 2 * (top + len(band))]
-        cv2.resize(source, (columns, len(band)), dst=band, interpolation=cv2.INTER_AREA)
-    return small
 
 
 class _MotionStage:

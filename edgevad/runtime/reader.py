@@ -337,7 +337,7 @@ class RecordingReader(Reader):
 
     def _most(self, frame: Frame) -> int:
         """How many frames like this one a batch holds."""
-        return self._batch if frame.image.nbytes <= LARGE_BYTES else -(-self._batch // 2)
+        return self._batch if frame.nbytes <= LARGE_BYTES else -(-self._batch // 2)
 
     def _prepare_in_advance(self, batch: _Batch) -> bool:
         """Prepare the next frame of `batch` in the decoder's thread, if that is no other's task and goes well."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +23,8 @@ __all__ = ["RunSummary", "run_session"]
 
 # A run may last for months; its summary must not grow all the time. events.jsonl has all of them.
 KEPT_EVENTS = 1000
+# Threads that want Python's lock are let in after so long (Python: 5 ms). A decoder that waits for it does not decode.
+_TURN_S = 20e-6
 
 
 @dataclass
@@ -140,7 +144,7 @@ def run_session(
     pipeline.on_event = lambda event: _over(event, sinks, summary)
     started_s = time.monotonic()
     try:
-        with pipeline:
+        with pipeline, _short_turns(not pipeline.is_live):
             for sink in sinks:
                 sink.start(summary.run)
             _run(pipeline, sinks, summary, max_frames)
@@ -157,6 +161,19 @@ def run_session(
 
 
 def _run_info(pipeline: Pipeline, sources: Sequence[str], device: str | None) -> RunInfo:
+@contextmanager
+def _short_turns(wanted: bool) -> Iterator[None]:
+    """Have the threads of this process take turns often, if `wanted`; as before afterwards."""
+    before_s = sys.getswitchinterval()
+    if wanted:
+        sys.setswitchinterval(min(before_s, _TURN_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
+
+
+def _run_info(pipeline: Pipeline, sources: Sequence[str]) -> RunInfo:
     scorer = pipeline.scorer
     info = RunInfo(
         bundle=scorer.path,

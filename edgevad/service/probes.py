@@ -88,7 +88,7 @@ def _camera(config: RunConfig | None, request: dict[str, Any]) -> list[Finding]:
     with open_source(str(request["camera"])) as source:
         started_s, count, shape = time.monotonic(), 0, (0, 0, 0)
         for frame in source:
-            count, shape = count + 1, frame.image.shape
+            count, shape = count + 1, frame.shape
             if time.monotonic() - started_s > _WATCH_S:
                 break
         elapsed_s = time.monotonic() - started_s

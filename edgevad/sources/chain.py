@@ -66,7 +66,7 @@ class ChainSource(Source):
                     self.positions = first_index + member.positions
                     segment = first_segment + frame.segment
                     next_segment = segment + 1
-                    yield Frame(frame.image, first_index + frame.index, frame.timestamp_ns, frame.source_id, segment)
+                    yield frame.placed(first_index + frame.index, segment)
             except SourceUnreadableError:
                 if next_segment > first_segment or not (member.skipped or member.deleted):
                     raise

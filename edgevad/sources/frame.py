@@ -33,3 +33,19 @@ class Frame:
     source_id: str
     segment: int = 0
     captured_s: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """That of the image, without a need to make it: (H, W, 3)."""
+        height, width = self.image.shape[:2]
+        return height, width, 3
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the image takes, or would."""
+        height, width, channels = self.shape
+        return height * width * channels
+
+    def placed(self, index: int, segment: int) -> Frame:
+        """The same frame at another place, of a recording that others were put together to."""
+        return Frame(self.image, index, self.timestamp_ns, self.source_id, segment, self.captured_s)

@@ -104,7 +104,7 @@ def summarize(
     end_s = time.monotonic() + live_s
     with closing(iter(source)) as frames:
         for count, frame in enumerate(frames, start=1):
-            sizes[frame.image.shape[1], frame.image.shape[0]] += 1
+            sizes[frame.shape[1], frame.shape[0]] += 1
             if frame.segment != segment:
                 span_ns += last_ns - first_ns
                 segment, first_ns = frame.segment, frame.timestamp_ns

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from edgevad.errors import SourceUnreadableError
+from edgevad.sources.decoder import Decoded, open_capture, opencv_pictures, planar_pictures, planes_promised
 from edgevad.sources.frame import Frame
-from edgevad.sources.opencv import bgr_from, cv2, decoding_threads
+from edgevad.sources.opencv import bgr_from, cv2
+from edgevad.sources.planes import PlanarFrame
 from edgevad.sources.source import SegmentCounter, Source
 
 __all__ = ["DEFAULT_VIDEO_FPS_HZ", "VideoSource"]
@@ -25,6 +30,9 @@ SMALL_PIXELS = 640 * 360
 
 class VideoSource(Source):
     """A video file that OpenCV can decode, timed by its container.
+
+    Where PyAV is installed and can leave the pictures as they were decoded, it reads them, and the frames are
+    `PlanarFrame`s: the same pixels at the same times, made blue, green and red when they are looked at.
 
     Where the container's time does not advance (raw H.264, broken indexes), frames follow each other at its nominal
     rate, or at `fps_hz` where it states none (default 30). Where it goes back by more than three of these periods
@@ -43,10 +51,12 @@ class VideoSource(Source):
         self._is_small = False
         capture = self._open()
         try:
-            if not capture.read()[0]:
+            ok, image = capture.read()
+            if not ok:
                 raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
             pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
             self._is_small = 0 < pixels <= SMALL_PIXELS
+            self._first_planes = planes_promised(capture, bgr_from(image))
             rate_hz, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         finally:
             capture.release()
@@ -59,12 +69,7 @@ class VideoSource(Source):
             str(self._path).encode()
         except UnicodeEncodeError:  # OpenCV crashes on it
             raise SourceUnreadableError("its name is not valid UTF-8", where=self._path, fix="Rename it") from None
-        known = cv2.videoio_registry.getBackends()
-        if cv2.CAP_FFMPEG in known:
-            options = decoding_threads(1) if self._is_small else []
-            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, options)
-        else:
-            capture = cv2.VideoCapture(str(self._path), cv2.CAP_ANY)
+        capture = open_capture(self._path, alone=self._is_small)
         if not capture.isOpened():
             capture.release()
             raise SourceUnreadableError(_why_unreadable(self._path), where=self._path)
@@ -76,22 +81,27 @@ class VideoSource(Source):
     def _frames(self) -> Generator[Frame, None, None]:
         segments = SegmentCounter(self._gap_s, self._period_s)
         clock = _Clock(round(self._period_s * 1e9))
-        index = 0
-        capture = self._open()
-        try:
-            while True:
-                ok, image = capture.read()
-                if not ok:
-                    break
-                timestamp_ns = clock.timestamp_at(capture.get(cv2.CAP_PROP_POS_MSEC))
+        name, index = self.name, 0
+        with closing(self._pictures()) as pictures:
+            for picture, position_ms in pictures:
+                timestamp_ns = clock.timestamp_at(position_ms)
                 self.positions = index + 1
-                yield Frame(bgr_from(image), index, timestamp_ns, self.name, segments.segment_at(timestamp_ns))
+                segment = segments.segment_at(timestamp_ns)
+                if isinstance(picture, np.ndarray):
+                    yield Frame(picture, index, timestamp_ns, name, segment)
+                else:
+                    yield PlanarFrame(picture, index, timestamp_ns, name, segment)
                 index += 1
-        except cv2.error as error:
-            raise SourceUnreadableError(f"OpenCV gave up at frame {index} ({error})", where=self._path) from error
-        finally:
-            capture.release()
         self._count_missing(index, clock.recorded_ns / 1e9)
+
+    def _pictures(self) -> Generator[Decoded, None, None]:
+        any_picture = False
+        if self._first_planes is not None:
+            for decoded in planar_pictures(self._path, self._first_planes, alone=self._is_small):
+                any_picture = True
+                yield decoded
+        if not any_picture:
+            yield from opencv_pictures(self._path, self._open())
 
     def _count_missing(self, frames: int, duration_s: float) -> None:
         if self.frame_count_hint is None:

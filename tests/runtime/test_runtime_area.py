@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgevad.runtime.area import area_mean
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 
 
 def noise(width: int, height: int, seed: int = 0) -> np.ndarray:

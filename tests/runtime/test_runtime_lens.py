@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgevad.errors import OptionError
 from edgevad.events.incident import Incident
 from edgevad.runtime.lens import LensMonitor, LensSpec, LensVerdict
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources.frame import Frame, Image
 from edgevad.synth import SynthConfig, render_drive
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from edgevad.errors import SourceError
-from edgevad.runtime.preprocess import Preprocessor, shrink
+from edgevad.runtime.preprocess import Preprocessor
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources import Frame
 from edgevad.spec import InputSpec, MotionSpec
 

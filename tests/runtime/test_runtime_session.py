@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def test_the_summary_counts_what_happened(tiny_bundle: Path) -> None:
     assert not summary.interrupted
     assert log.summary is summary
     assert value["error"] is None
+
+
+def test_threads_take_turns_more_often_while_a_recording_is_scored(tiny_bundle: Path) -> None:
+    before_s = sys.getswitchinterval()
+    seen: list[float] = []
+
+    class Turns(Sink):
+        def push(self, result: Result) -> None:
+            seen.append(sys.getswitchinterval())
+
+    session(tiny_bundle, TinySource(20, range(0)), Turns())
+    assert seen == pytest.approx([20e-6] * 20)
+    assert sys.getswitchinterval() == before_s
 
 
 def test_the_open_event_is_told_at_the_end(tiny_bundle: Path) -> None:

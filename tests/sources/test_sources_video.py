@@ -59,6 +59,7 @@ class CountingCapture:
             cv2.CAP_PROP_FRAME_COUNT: float(len(self.positions_ms)),
             cv2.CAP_PROP_FRAME_WIDTH: 32.0,
             cv2.CAP_PROP_FRAME_HEIGHT: 24.0,
+            cv2.CAP_PROP_CODEC_PIXEL_FORMAT: 0.0,
         }[what]
 
     def release(self) -> None:
