@@ -53,7 +53,7 @@ class Limits:
     max_auroc_loss: float = 0.08
     max_kind_loss: float = 0.15
     min_power: float = 0.4
-    min_told: float = 0.2
+    min_told: float = 0.15
     min_confirmed: float = 0.8
     max_flips: float = 0.01
     max_rank_loss: float = 0.01
