@@ -16,6 +16,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from edgevad.bundle import Bundle, write_bundle
+from edgevad.bundle.replay import Replay
 from edgevad.calibration import calibrate
 from edgevad.runtime.preprocess import Preprocessor
 from edgevad.runtime.window import WindowSpec
@@ -86,8 +87,8 @@ def tiny_frames(
         yield Frame(image, index, round(index * 1e9 / FPS_HZ), "tiny", 0)
 
 
-def write_tiny_bundle(path: Path, spec: InputSpec) -> Bundle:
-    """Export the tiny graph, calibrated on 600 frames of `tiny_frames`."""
+def write_tiny_bundle(path: Path, spec: InputSpec, *, replay: Replay | None = None) -> Bundle:
+    """Export the tiny graph, calibrated on 600 frames of `tiny_frames`, with the frames `replay`."""
     graph = tiny_graph(spec)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     prepare = Preprocessor(spec)
@@ -117,6 +118,7 @@ def write_tiny_bundle(path: Path, spec: InputSpec) -> Bundle:
         selftest={**selftest, "score": score[:4]},
         selftest_rtol=1e-3,
         scores={"score": score, "timestamp_ns": stamps, "segment": segments},
+        replay=replay,
     )
 
 

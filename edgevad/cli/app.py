@@ -31,6 +31,7 @@ COMMANDS = (
     "build",
     "bench",
     "drives",
+    "drift",
     "inspect",
     "dataset",
     "config",

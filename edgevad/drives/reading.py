@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -21,7 +21,17 @@ from edgevad.drives.messages import EVENTS_TOPIC, IMAGE, SCORE
 from edgevad.drives.rows import EventRow
 from edgevad.errors import StoreError
 
-__all__ = ["NEEDED_FOR", "LegContents", "check_leg", "event_row", "facts_of", "leg_errors", "metadata_of", "rebuild"]
+__all__ = [
+    "NEEDED_FOR",
+    "LegContents",
+    "check_leg",
+    "event_row",
+    "facts_of",
+    "leg_errors",
+    "messages_of",
+    "metadata_of",
+    "rebuild",
+]
 
 NEEDED_FOR = "Reading drives"
 
@@ -70,6 +80,34 @@ def metadata_of(path: Path) -> dict[str, str]:
         if isinstance(record, _types().Metadata) and record.name == METADATA_NAME:
             return dict(record.metadata)
     return {}
+
+
+def messages_of(path: Path, kinds: Sequence[str]) -> Iterator[tuple[str, str, int, bytes]]:
+    """Messages about cameras in the closed leg at `path`, by log time: kind, `Frame.source_id`, log time in ns, data.
+
+    `kinds` are last words of topics (`messages.SCORE` …). Data of images are those of the JPEG, of others JSON.
+
+    Raises:
+        StoreError: the leg is broken.
+        MissingExtraError: the extra `drives` is not installed.
+    """
+    images = require("foxglove_schemas_protobuf.CompressedImage_pb2", extra="drives", needed_for=NEEDED_FOR)
+    decode_error = require("google.protobuf.message", extra="drives", needed_for=NEEDED_FOR).DecodeError
+    with leg_errors(path), path.open("rb") as stream:
+        reader, summary = _open(stream)
+        sources = {
+            channel.topic: channel.metadata["source_id"]
+            for channel in summary.channels.values()
+            if channel.topic.rpartition("/")[2] in kinds and "source_id" in channel.metadata
+        }
+        for _, channel, message in reader.iter_messages(topics=list(sources)) if sources else ():
+            kind, data = channel.topic.rpartition("/")[2], bytes(message.data)
+            if kind == IMAGE:
+                try:
+                    data = bytes(images.CompressedImage.FromString(data).data)
+                except decode_error as error:
+                    raise ValueError(str(error)) from error
+            yield kind, sources[channel.topic], message.log_time, data
 
 
 def check_leg(path: Path, sha256: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgevad.events.waiting import SinkCounters
 
 if TYPE_CHECKING:
+    from edgevad.refit.drift_watch import CameraDrift
     from edgevad.runtime.counters import FrameCounters
     from edgevad.runtime.latency import LatencyHistogram
     from edgevad.runtime.power import MachineReading
@@ -29,6 +30,7 @@ class RunSnapshot:
         sinks: what became of what each sink was given (`Dispatcher.counters`).
         machine: the latest reading, None where nobody reads.
         idle_s: since the pipeline last showed that it works.
+        drift: what the last look at each camera showed (`DriftWatch.latest`); none where nobody looks.
     """
 
     cameras: Sequence[FrameCounters] = ()
@@ -39,3 +41,4 @@ class RunSnapshot:
     sinks: Mapping[str, SinkCounters] = field(default_factory=dict)
     machine: MachineReading | None = None
     idle_s: float = 0.0
+    drift: Mapping[str, CameraDrift] = field(default_factory=dict)

@@ -18,6 +18,7 @@ IncidentKind = Literal[
     "sink",  # an outlet cannot be reached or fails
     "config",  # settings were loaded anew, or could not be
     "bundle",  # another bundle is in use, has passed its trial, or was gone back from
+    "drift",  # the world is no longer the one the bundle was calibrated on
 ]
 
 

@@ -58,6 +58,7 @@ class RunCollector:
         yield from self._noticed()
         yield from self._sinks(snapshot)
         yield from self._machine(snapshot)
+        yield from self._drift(snapshot)
 
     def _cameras(self, snapshot: RunSnapshot) -> Iterator[Metric]:
         cameras = {one.source_id: one for one in snapshot.cameras}
@@ -129,6 +130,22 @@ class RunCollector:
         yield from self._single("edgevad_gpu_load_ratio", "Load of the GPU, 0 to 1", machine.gpu_load)
         for kind, value in (("used", machine.memory_used_bytes), ("total", machine.memory_total_bytes)):
             yield from self._single(f"edgevad_memory_{kind}_bytes", f"Memory of the machine, {kind}", value)
+
+    def _drift(self, snapshot: RunSnapshot) -> Iterator[Metric]:
+        drift = snapshot.drift
+        if not drift:
+            return
+        shifts = [((camera, name), value) for camera, one in drift.items() for name, value in one.shifts.items()]
+        yield self._gauge(
+            "edgevad_drift_shift",
+            "Chance that a frame has more of the figure than one of the calibration; 0.5: as it was",
+            ["camera", "figure"],
+            shifts,
+        )
+        advice = [((camera, one.advice.what), 1.0) for camera, one in drift.items()]
+        yield self._gauge("edgevad_drift_advice", "1 for what drift calls for", ["camera", "advice"], advice)
+        looks = [((camera,), float(one.looks)) for camera, one in drift.items()]
+        yield self._counter("edgevad_drift_looks", "Looks for drift, with this bundle", ["camera"], looks)
 
     def _info(self) -> Metric:
         run = self._run

@@ -21,6 +21,7 @@ from edgevad.service.sections import (
     SECTIONS,
     CameraConfig,
     DetectionConfig,
+    DriftConfig,
     DrivesConfig,
     EventsConfig,
     GovernorConfig,
@@ -46,6 +47,7 @@ _RELOADED = (
     "events",
     "drives",
     "learning",
+    "drift",
     "refit",
     "mqtt",
     "webhooks",
@@ -74,6 +76,7 @@ class RunConfig:
     trial: TrialConfig = field(default_factory=TrialConfig)
     events: EventsConfig | None = None
     drives: DrivesConfig | None = None
+    drift: DriftConfig | None = None
     learning: LearningConfig | None = None
     refit: RefitConfig | None = None
     mqtt: MqttConfig | None = None

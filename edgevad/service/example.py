@@ -30,6 +30,7 @@ _WORDS = {
     "trial": "What sends a newly activated bundle back to the one before, by itself. Not where [run] names a bundle.",
     "events": "Events are kept, with clips. Without it: not.",
     "drives": "Everything that is seen is logged, as MCAP files. Without it: not.",
+    "drift": "Says when the world is no longer the one the bundle was calibrated on. Without it: never.",
     "learning": "What is remembered follows the road, slowly (docs/refit.md). Without it: not.",
     "refit": "Brings the model up to date from logged drives: edgevad refit --config FILE, by hand or by its timer.",
     "mqtt": "Events, incidents and state go to an MQTT broker.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgevad.events.counters import RunSnapshot
@@ -11,6 +12,7 @@ from edgevad.runtime.latency import LatencyHistogram
 
 if TYPE_CHECKING:
     from edgevad.events.dispatch import Dispatcher
+    from edgevad.refit.drift_watch import CameraDrift
     from edgevad.runtime.machine_watch import MachineWatch
     from edgevad.runtime.pipeline import Pipeline, Result
 
@@ -21,7 +23,7 @@ class RunMeter(Sink):
     """Remembers the latest scores and all latencies; costs the scoring thread two assignments a frame.
 
     Attributes:
-        pipeline, dispatcher, machine: asked for their part, where they are set.
+        pipeline, dispatcher, machine, drift: asked for their part, where they are set.
     """
 
     name = "meter"
@@ -30,6 +32,7 @@ class RunMeter(Sink):
         self.pipeline: Pipeline | None = None
         self.dispatcher: Dispatcher | None = None
         self.machine: MachineWatch | None = None
+        self.drift: Callable[[], Mapping[str, CameraDrift]] | None = None
         self._latency = LatencyHistogram()
         self._scores: dict[str, float | None] = {}
         self._beat_s = time.monotonic()
@@ -57,6 +60,7 @@ class RunMeter(Sink):
             rate_hz=None if pipeline is None else pipeline.rate_hz,
             sinks={} if self.dispatcher is None else self.dispatcher.counters(),
             machine=None if self.machine is None else self.machine.latest,
+            drift={} if self.drift is None else self.drift(),
             idle_s=time.monotonic() - self._beat_s,
         )
 

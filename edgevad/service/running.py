@@ -132,7 +132,7 @@ class ServiceRun:
             )
             self._machine = MachineWatch(on_reading=self.pipeline.machine)
             self._meter.pipeline, self._meter.dispatcher = self.pipeline, self._dispatcher
-            self._meter.machine = self._machine
+            self._meter.machine, self._meter.drift = self._machine, self._sinks.drift
             refit = RefitHome.of_device()
             self._shadow = ShadowFeed(refit.path, lambda: self.pipeline.scorer.digest)
             self._driving = DrivingMark(refit.path)

@@ -13,7 +13,7 @@ from edgevad.service.options import NAME, NAME_WORDS, VARIABLE, VARIABLE_WORDS, 
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.refitting import RefitConfig
 from edgevad.service.secrets import has_password, has_place, read_secret, two_secrets, with_password
-from edgevad.service.watching import GovernorConfig, LearningConfig, LensConfig, TrialConfig
+from edgevad.service.watching import DriftConfig, GovernorConfig, LearningConfig, LensConfig, TrialConfig
 
 if TYPE_CHECKING:
     from edgevad.runtime.threshold import Hysteresis
@@ -22,6 +22,7 @@ __all__ = [
     "SECTIONS",
     "CameraConfig",
     "DetectionConfig",
+    "DriftConfig",
     "DrivesConfig",
     "EventsConfig",
     "GovernorConfig",
@@ -198,6 +199,7 @@ SECTIONS: Mapping[str, type[Section] | None] = {
     "trial": TrialConfig,
     "events": EventsConfig,
     "drives": DrivesConfig,
+    "drift": DriftConfig,
     "learning": LearningConfig,
     "refit": RefitConfig,
     "mqtt": MqttConfig,

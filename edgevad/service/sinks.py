@@ -18,10 +18,11 @@ from edgevad.events.sink import Sink
 from edgevad.service.config import RunConfig
 from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
-from edgevad.service.watching import LearningConfig
+from edgevad.service.watching import DriftConfig, LearningConfig
 
 if TYPE_CHECKING:
     from edgevad.events.counters import RunSnapshot
+    from edgevad.refit.drift_watch import CameraDrift
     from edgevad.runtime.pipeline import Pipeline, Result
     from edgevad.runtime.session import RunSummary
 
@@ -45,6 +46,11 @@ class Deferred(Sink):
         self.failure = failure
         self._make = make
         self._sink: Sink | None = None
+
+    @property
+    def made(self) -> Sink | None:
+        """What was made; None while it could not be."""
+        return self._sink
 
     @property
     def wants_results(self) -> bool:  # type: ignore[override]
@@ -143,6 +149,14 @@ class SinkSet:
         self._made = sinks
         return list(sinks.values())
 
+    def drift(self) -> Mapping[str, CameraDrift]:
+        """What the watch for drift last showed of each camera; nothing where there is none. Safe in any thread."""
+        from edgevad.refit.drift_watch import DriftWatch
+
+        made = [sink.made if isinstance(sink, Deferred) else sink for sink in list(self._made.values())]
+        watch = next((sink for sink in made if isinstance(sink, DriftWatch)), None)
+        return {} if watch is None else watch.latest()
+
     def _asked(self, config: RunConfig) -> Iterator[tuple[str, Any, Callable[[], Sink]]]:
         """Name, settings and maker of each sink."""
         if (events := config.events) is not None:
@@ -151,6 +165,8 @@ class SinkSet:
             yield "drive log", drives, partial(drive_log, drives)
         if (learning := config.learning) is not None:
             yield "learning", learning, partial(slow_learner, learning, self._pipeline)
+        if (drift := config.drift) is not None:
+            yield "drift", drift, partial(_drift_watch, drift)
         if (mqtt := config.mqtt) is not None:
             yield "mqtt", mqtt, partial(_mqtt, mqtt)
         for webhook in config.webhooks:
@@ -200,6 +216,13 @@ def slow_learner(config: LearningConfig, pipeline: Callable[[], Pipeline]) -> Si
     from edgevad.refit.slow_learner import SlowLearner, SlowSpec
 
     return SlowLearner(pipeline, config.build(SlowSpec))
+
+
+def _drift_watch(config: DriftConfig) -> Sink:
+    from edgevad.refit.drift_watch import DriftWatch, WatchSpec
+    from edgevad.refit.place import RefitHome
+
+    return DriftWatch(RefitHome.of_device().drift, config.build(WatchSpec))
 
 
 def _mqtt(config: MqttConfig) -> Sink:

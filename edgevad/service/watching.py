@@ -1,4 +1,4 @@
-"""Sections about the watching: the lens, frames a second, a new bundle's trial, and learning on the road."""
+"""Sections about the watching: the lens, frames a second, a trial, drift, and learning on the road."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgevad.runtime.trial import TrialSpec
     from edgevad.targets import Target
 
-__all__ = ["GovernorConfig", "LearningConfig", "LensConfig", "TrialConfig"]
+__all__ = ["DriftConfig", "GovernorConfig", "LearningConfig", "LensConfig", "TrialConfig"]
 
 _DAY_S = 86_400.0
 
@@ -145,3 +145,21 @@ class LearningConfig(Section):
     quiet_s: float = option("No event so long before such a frame, nor after it.", 60.0, low=5, high=3600)
     per_day: int = option("Frames that are remembered in a day, at most.", 200, low=1, high=5000)
     most_share: float = option("Share of what is remembered that may be learnt on the road.", 0.25, low=0.01, high=0.5)
+
+
+@dataclass(frozen=True)
+class DriftConfig(Section):
+    """[drift], for `WatchSpec`"""
+
+    compared_s: float = option(
+        "So much driving of each camera is compared with the bundle's calibration.", 3600.0, low=60, high=_DAY_S
+    )
+    look_s: float = option("Driving between two looks.", 900.0, low=10, high=_DAY_S)
+    alpha: float = option(
+        "Chance that anything is ever told of a camera though nothing has drifted.", 0.05, low=0.0001, high=0.5
+    )
+    margin: float = option("How far a probability may move from 0.5 before that is drift.", 0.15, low=0, high=0.45)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.look_s > self.compared_s:
+            yield "look_s", "is longer than compared_s. Lower it"

@@ -65,11 +65,12 @@ def test_an_unusable_source_is_one_line_and_exit_2() -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_lens_benchmark_without_recordings_is_one_line_and_exit_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["lens", "drift"])
+def test_a_benchmark_without_its_recordings_is_one_line_and_exit_2(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEVAD_DATA", str(tmp_path))
-    ended = python("-m", "benchmarks.lens")
+    ended = python("-m", f"benchmarks.{name}")
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "EDGEVAD_DATA" in ended.stderr

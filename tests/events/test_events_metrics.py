@@ -16,6 +16,8 @@ from edgevad.events import Event, Incident, RunInfo
 from edgevad.events.counters import RunSnapshot
 from edgevad.events.dispatch import QueueCounters, SinkCounters
 from edgevad.events.metrics import MetricsSettings, PrometheusSink, token_of
+from edgevad.refit.drift_advice import Advice
+from edgevad.refit.drift_watch import CameraDrift
 from edgevad.runtime.counters import FrameCounters
 from edgevad.runtime.latency import LatencyHistogram
 from edgevad.runtime.power import MachineReading
@@ -39,6 +41,7 @@ def snapshot(*, lost: bool = False, idle_s: float = 0.1) -> RunSnapshot:
         {"mqtt": SinkCounters(QueueCounters(0, 0, 0, 0), QueueCounters(9, 7, 0, 2), 3, True, {"waiting": 5})},
         MachineReading({"cpu": 51.5}, power_w={"VDD_IN": 7.25}, gpu_load=0.5),
         idle_s,
+        {"front": CameraDrift(Advice("adapt", "adapt", "scores moved"), {"brightness": 0.9, "veil": 0.5}, 7)},
     )
 
 
@@ -112,6 +115,9 @@ def test_every_figure_is_served_under_its_name_and_unit(start: Start, tmp_path: 
         ("edgevad_temperature_celsius", ("cpu",), 51.5),
         ("edgevad_power_watts", ("VDD_IN",), 7.25),
         ("edgevad_gpu_load_ratio", (), 0.5),
+        ("edgevad_drift_shift", ("front", "brightness"), 0.9),
+        ("edgevad_drift_advice", ("front", "adapt"), 1),
+        ("edgevad_drift_looks_total", ("front",), 7),
     ):
         assert found[name, frozenset(labels)] == pytest.approx(value), name
     assert ("edgevad_anomaly_score", frozenset({"rear"})) not in found

@@ -24,6 +24,7 @@ from edgevad.events.mqtt import MqttSettings
 from edgevad.events.recorder_spec import RecorderSpec
 from edgevad.events.retention import MediaRetention
 from edgevad.events.webhook import WebhookSettings
+from edgevad.refit.drift_watch import WatchSpec
 from edgevad.runtime.governor import GovernorSpec
 from edgevad.runtime.lens import LensSpec
 from edgevad.service.config import check_config, load_config
@@ -32,7 +33,7 @@ from edgevad.service.keeping import DrivesConfig, EventsConfig
 from edgevad.service.options import Section
 from edgevad.service.outlets import MetricsConfig, MqttConfig, WebhookConfig
 from edgevad.service.sections import SECTIONS
-from edgevad.service.watching import GovernorConfig, LensConfig
+from edgevad.service.watching import DriftConfig, GovernorConfig, LensConfig
 from edgevad.targets import load_target
 
 MINIMAL = '[[camera]]\nname = "front"\nsource = "/dev/video0"\n'
@@ -158,6 +159,7 @@ def test_the_error_of_loading_tells_the_first_problem_and_how_many(tmp_path: Pat
         (MINIMAL.replace("/dev/video0", "rtsp://h:99999/x"), "f:3: [camera] source is no address or path"),
         (MINIMAL.replace("/dev/video0", "rtsp:///x"), "f:3: [camera] source is no address or path"),
         (MINIMAL.replace("/dev/video0", "rtsp://me:hidden/@h/x"), "f:3: [camera] source holds a password"),
+        (MINIMAL + "[drift]\nlook_s = 7200\n", "f:5: [drift] look_s is longer than compared_s"),
         (MINIMAL + "[drives]\nmax_bytes = 1000\n", "f:5: [drives] max_bytes holds not even two legs"),
         (
             MINIMAL + '[mqtt]\nhost = "not a host at all"\n',
@@ -289,6 +291,7 @@ def test_the_hysteresis_is_what_the_file_says(tmp_path: Path) -> None:
     [
         (LensConfig, LensSpec, {}),
         (GovernorConfig, GovernorSpec, {}),
+        (DriftConfig, WatchSpec, {}),
         (EventsConfig, RecorderSpec, {}),
         (EventsConfig, MediaRetention, {}),
         (DrivesConfig, LogPolicy, {}),
