@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -76,7 +76,7 @@ def choose(
     if out is not None and out.exists():
         raise OptionError("there is something there already", where=out, fix="Choose a new folder")
     opened = _active() if bundle is None else Bundle.open(bundle)
-    options = {
+    options: dict[str, Any] = {
         "since_ns": None if since is None else parse_when(since, option="--since"),
         "cameras": camera,
         "events": events,
@@ -104,7 +104,7 @@ def _active() -> Bundle | None:
 
 
 def _chosen(
-    drives: list[str], bundle: Bundle | None, budget_frames: int | None, options: dict[str, object], out: Path | None
+    drives: list[str], bundle: Bundle | None, budget_frames: int | None, options: dict[str, Any], out: Path | None
 ) -> tuple[Selection, Trust | None]:
     """What is chosen, kept in `out` if that is named, and whether to trust it; nobody is asked without a bundle."""
     from edgevad.refit.choosing import BUDGET_FRAMES, select
@@ -121,7 +121,7 @@ def _chosen(
             bundle=bundle,
             budget_frames=budget_frames or BUDGET_FRAMES,
             observer=observer,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
         trust = None if bundle is None else contamination(selection, bundle, observer=observer)
         if out is not None:
