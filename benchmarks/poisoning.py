@@ -27,6 +27,7 @@ from benchmarks._common import ROOT, Row, add_json_option, guarded, report
 from benchmarks._poison_logs import CASES, SIZE_PX, Case, Log, World, log_of, world_of
 from edgevad.bundle import Bundle
 from edgevad.calibration.judging import judge as score
+from edgevad.errors import RefitError
 from edgevad.model.cache import FrameCache
 from edgevad.refit.gate import judge
 from edgevad.refit.selection import IN_EVENT_WEIGHT, ChosenDrive, Selection
@@ -76,13 +77,18 @@ def _run(case: Case, root: Path, work: Path, rounds: int) -> dict[str, Any]:
     champion, model = _champion(world, work / case.world, rounds)
     selection, log = _selection(case, world, champion)
     began_s = time.perf_counter()
-    challenger = _challenger(case.depth, champion, model, selection, folder)
+    learning = ""
+    try:
+        challenger = _challenger(case.depth, champion, model, selection, folder)
+    except RefitError as error:
+        # Nothing came of it, which is a refusal, too; what the gate says of such a log is asked all the same.
+        challenger, learning = champion, f"{error}"
     learnt_s = time.perf_counter() - began_s
     verdict = judge(champion, challenger, selection, champion.replay())
     result = {
-        "refused": not verdict.passed,
-        "why": verdict.why,
-        "failed": [check.name for check in verdict.failed],
+        "refused": bool(learning) or not verdict.passed,
+        "why": verdict.why if not learning else f"Nothing could be learnt: {learning}. The gate: {verdict.why}",
+        "failed": ["learn"] * bool(learning) + [check.name for check in verdict.failed],
         "checks": [check.to_json() for check in verdict.checks],
         "trust": _trust(selection, champion),
         "anomalous": float(np.mean(log.anomalous)),

@@ -64,6 +64,7 @@ def gate(
     from edgevad.refit.history import new_id, remember
     from edgevad.refit.limits import Limits
     from edgevad.refit.place import RefitHome
+    from edgevad.refit.scratch import scratch_folder
     from edgevad.report.gate_view import verdict_view
     from edgevad.report.refit_progress import refit_progress
 
@@ -72,21 +73,18 @@ def gate(
     first = Bundle.open(active_bundle() if champion is None else champion)
     second = Bundle.open(challenger)
     home, id = RefitHome.of_device(), new_id()
-    with refit_progress() as observer:
-        selection = _selection(first, list(drives or []), home.work / id, frames, observer)
-        try:
-            verdict = judge(
-                first,
-                second,
-                selection,
-                _replay(first, model),
-                limits=limits,
-                observer=observer,
-                backend=backend,
-                threads=threads,
-            )
-        finally:
-            _drop(home.work / id)
+    with refit_progress() as observer, scratch_folder(home.path) as work:
+        selection = _selection(first, list(drives or []), work, frames, observer)
+        verdict = judge(
+            first,
+            second,
+            selection,
+            _replay(first, model),
+            limits=limits,
+            observer=observer,
+            backend=backend,
+            threads=threads,
+        )
     outcome = "passed" if verdict.passed else "refused"
     page = remember(home, id, outcome=outcome, sentence=verdict.why, verdict=verdict)
     if json_output:
@@ -121,9 +119,3 @@ def _replay(champion: Bundle, model: Path | None) -> Replay | None:
     from edgevad.model.folder import ModelFolder
 
     return ModelFolder(model).read_replay() or champion.replay()
-
-
-def _drop(work: Path) -> None:
-    import shutil
-
-    shutil.rmtree(work, ignore_errors=True)

@@ -138,10 +138,7 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     """
     clean = champion.pieces["replay", CLEAN]
     kinds = [kind for kind in KINDS if auroc(champion.pieces["replay", kind], clean) >= _SEEN_AUROC]
-    before, now = (
-        float(np.mean([one.pieces["replay", kind] >= one.calibration.threshold for kind in kinds] or [0.0]))
-        for one in (champion, challenger)
-    )
+    before, now = (_told(one, kinds) for one in (champion, challenger))
     if before < _LEAST_POWER:
         return Check(
             "power", None, "The champion finds hardly any controlled anomaly beyond its threshold.", now, before
@@ -154,6 +151,12 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     )
     sentence += "." if passed else f": fewer than {limit:.0%}. It would keep silent about what the champion tells."
     return Check("power", passed, sentence, now, before, limit)
+
+
+def _told(one: Answers, kinds: list[str]) -> float:
+    """Share of the replay's probes of these kinds beyond the threshold, 0 of none."""
+    shares = [float(np.mean(one.pieces["replay", kind] >= one.calibration.threshold)) for kind in kinds]
+    return sum(shares) / max(len(shares), 1)
 
 
 def check_events(deviates: Floats, told: Flags, segment: npt.NDArray[np.integer], limits: Limits) -> Check:

@@ -112,6 +112,9 @@ class _Trial:
         exams: dict[str, Exam] = {}
         if self._may_be_asked(log, replay):
             exams = self._exams(frames, recent.in_event)
+            for name in [name for name in ("recent", "replay") if name in frames and name not in exams]:
+                sentence = f"The {name} frames hold no second without a gap, so no controlled anomaly can be put there."
+                self.checks.append(Check(f"probes, {name}", False, sentence))
             answers = self._answers(frames, exams)
             if answers is not None:
                 if confirmed is None:

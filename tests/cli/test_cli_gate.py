@@ -35,7 +35,7 @@ def test_a_bundle_against_itself_and_what_the_history_says_of_it(
     value = json.loads(capsys.readouterr().out)
     assert code == (0 if value["passed"] else 1)
     assert Path(value["page"]).is_file()
-    assert not list((edgevad_home / "refit" / "work").glob("*"))
+    assert sorted(path.name for path in (edgevad_home / "refit").iterdir()) == ["history", "history.jsonl"]
     assert run(monkeypatch, "history", "--json") == 0
     (decision,) = json.loads(capsys.readouterr().out)["decisions"]
     assert decision["id"] == value["id"]

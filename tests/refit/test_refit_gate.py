@@ -105,6 +105,15 @@ def test_without_replay_only_where_that_is_asked_for(champion: Bundle, tmp_path:
     assert "majority, replay" not in [check.name for check in verdict.checks]
 
 
+def test_replay_of_single_frames_proves_nothing(champion: Bundle, tmp_path: Path) -> None:
+    scattered = replay_of(world(200, seed=1))
+    scattered = replace(scattered, segment=np.arange(200, dtype=np.int32))
+    same = challenger_in(tmp_path / "same", champion)
+    assert failed(judge(champion, same, selection_of(world(600, seed=5)), scattered, limits=LIMITS)) == {
+        "probes, replay"
+    }
+
+
 def test_confirmed_events_are_to_be_told(champion: Bundle, tmp_path: Path) -> None:
     recent = world(600, seed=5)
     recent[420:430, 8:16, 8:16] = 255
