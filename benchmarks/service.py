@@ -1,4 +1,5 @@
-"""The service under a systemd of its own: how long it takes to start, to stop, and to come back when killed or hung.
+"""The service under a systemd of its own: how long it takes to start, to stop, to come back when killed or hung, and to
+use what the unit that refits has activated.
 
     python -m benchmarks.service [--repeats 3] [--json]      for root, on Linux with systemd
 
@@ -25,7 +26,7 @@ from benchmarks._common import Row, add_json_option, guarded, report
 from benchmarks._systemd_world import World
 from edgevad.service.installing import own_command
 from edgevad.spec import InputSpec
-from tests.tiny import write_tiny_bundle
+from tests.tiny import edit_manifest, write_tiny_bundle
 
 _CONFIG = """
 [run]
@@ -40,7 +41,7 @@ source = "http://127.0.0.1:{port}/front.mjpeg"
 max_bytes = 100000000
 floor_bytes = 0
 [drives]
-max_bytes = 100000000
+max_bytes = 200000000
 floor_bytes = 0
 """
 _PATH = "/etc/edgevad/edgevad.toml"
@@ -128,6 +129,7 @@ def measure(world: World, port: int, repeats: int) -> tuple[list[Row], list[str]
         figures["hung"].append(service.until_back(pid, 3 * _WATCHDOG_S))
         service.expect(service.said("Fatal Python error") > 0, "the journal does not show where it hung")
         world.call("systemctl", "stop", "edgevad")
+    rows = _swapped(service, config)
     state = json.loads(world.call(*edgevad, "service", "status", "--json", check=False))
     service.expect(state["installed"] and not state["active"], "the state is not told")
     world.call(*edgevad, "service", "uninstall")
@@ -135,6 +137,7 @@ def measure(world: World, port: int, repeats: int) -> tuple[list[Row], list[str]
     owners = world.call("find", "/var/lib/edgevad", "-not", "-user", "edgevad")
     service.expect(owners == "", "files of another user's in /var/lib/edgevad")
     rows = [
+        *rows,
         Row("start, until it is ready (s)", figures["start"], "s"),
         Row("stop (s)", figures["stop"], "s", "SIGTERM to the end (s)"),
         Row("killed, until it is ready again (s)", figures["killed"], "s"),
@@ -142,6 +145,46 @@ def measure(world: World, port: int, repeats: int) -> tuple[list[Row], list[str]
         Row("broken promises", [float(len(service.broken))], "", "broken promises"),
     ]
     return rows, service.broken
+
+
+def _swapped(service: _Service, config: str) -> list[Row]:
+    """The unit that the timer starts activates another bundle, as its own user, while the service runs."""
+    world, edgevad = service.world, own_command()
+    # What it would have learnt is not what is tested here.
+    activates = f"[Service]\nExecStart=\nExecStart={' '.join(edgevad)} activate /opt/edgevad-newer\n"
+    world.write("/etc/systemd/system/edgevad-refit.service.d/test.conf", activates)
+    world.write(_PATH, config.replace('bundle = "/opt/edgevad-bundle"\n', ""))
+    world.call(*edgevad, "service", "install", "--no-start", "--refit", "weekly")
+    as_user = (
+        "setpriv",
+        "--reuid=edgevad",
+        "--regid=edgevad",
+        "--clear-groups",
+        "env",
+        "EDGEVAD_HOME=/var/lib/edgevad",
+    )
+    world.call(*as_user, *edgevad, "activate", "/opt/edgevad-bundle")
+    world.call("systemctl", "start", "edgevad", "edgevad-refit.timer")
+    world.wait(lambda: service.value("StatusText").split(" ")[0] not in ("0", "waiting"), 60, "frames")
+    pid = service.value("MainPID")
+    started_s = time.monotonic()
+    world.call("systemctl", "start", "edgevad-refit.service")
+    activated_s = time.monotonic()
+    world.wait(lambda: service.said("is in use, in place of tiny") > 0, 30, "the swap")
+    in_use_s = time.monotonic()
+    service.expect(service.value("MainPID") == pid, "a swap started another process")
+    state = json.loads(world.call(*edgevad, "service", "status", "--json"))
+    service.expect((state["refit"] or {}).get("Result") == "success", "what refits has failed")
+    service.expect(bool((state["refit"] or {}).get("NextElapseUSecRealtime")), "the timer does not tell when it is due")
+    shown = json.loads(world.call(*as_user, *edgevad, "slots", "--json"))
+    service.expect(shown["current"]["state"] == "trial", "the new bundle is not on trial")
+    world.call(*as_user, *edgevad, "rollback")
+    world.wait(lambda: service.said("is in use, in place of newer") > 0, 30, "the way back")
+    world.call("systemctl", "stop", "edgevad")
+    return [
+        Row("the unit that refits, activating a bundle (s)", [activated_s - started_s], "s"),
+        Row("until the running service uses it (s)", [in_use_s - activated_s], "s"),
+    ]
 
 
 def _reload(service: _Service, config: str) -> None:
@@ -175,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with World(Path(folder) / "world") as world:
             for path in bundle.iterdir():
                 world.copy(path, f"/opt/edgevad-bundle/{path.name}")
+            edit_manifest(bundle, name="newer")
+            for path in bundle.iterdir():
+                world.copy(path, f"/opt/edgevad-newer/{path.name}")
             rows, broken = measure(world, server.server_port, options.repeats)
         server.shutdown()
     for line in broken:
