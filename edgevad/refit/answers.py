@@ -17,16 +17,12 @@ from edgevad.model.cache import FrameCache
 from edgevad.refit.exam import Exam, piece_scores
 from edgevad.refit.probes import KINDS
 from edgevad.runtime.backends.backend import Backend
-from edgevad.runtime.remembering import Rememberer
-from edgevad.spec import EXCLUDED, InputSpec
+from edgevad.spec import InputSpec
 
 __all__ = ["CLEAN", "Answers", "ask", "fitted_to", "require_fitting"]
 
 Floats = npt.NDArray[np.float64]
-Bank = npt.NDArray[np.float32]
 CLEAN = "clean"
-# An entry of the bank nearer to one of a piece's frames than this share of a step from frame to frame is that frame.
-_SAME_FRAME_STEPS = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,8 @@ def ask(
 ) -> Answers:
     """Score `frames`, the clean frames of each set, and the pieces of `exams`; `progress` is told frames done.
 
-    Pieces of "replay" are asked about as if their moment had not been remembered, since a memory that holds a frame
-    itself knows nothing of how common it is.
+    Both are asked with the memory that they have. To mask the moment of each piece in it was tried: a bank that keeps
+    old episodes condensed loses several by it, and a challenger that was as good looked worse by up to ten points.
 
     Raises:
         BackendError: the engine failed.
@@ -74,18 +70,12 @@ def ask(
         fitting = fitted_to(cache, spec)
         judged[name] = judge(engine, fitting, np.arange(len(fitting)), calibration, told, heatmaps=False)
         done += len(fitting)
-    memory = _Memory(bundle, engine)
     pieces = {}
     for name, exam in exams.items():
         for kind in (CLEAN, *KINDS):
             asked = fitted_to(exam.clean if kind == CLEAN else exam.probed(kind), spec)
-            if name == "replay" and memory.masks:
-                clean = fitted_to(exam.clean, spec)
-                pieces[name, kind] = memory.piece_scores(clean, asked, calibration)
-            else:
-                pieces[name, kind] = piece_scores(engine, asked, calibration, told)
+            pieces[name, kind] = piece_scores(engine, asked, calibration, told)
             done += len(asked)
-            progress(done)
     return Answers(calibration, judged, pieces)
 
 
@@ -116,51 +106,3 @@ def require_fitting(bundle: Bundle, cache: FrameCache) -> None:
             expected="champion and challenger that are fed alike",
             fix="Train the challenger with the champion's --motion and --size",
         )
-
-
-class _Memory:
-    """A bundle's bank with some of it masked for a moment."""
-
-    def __init__(self, bundle: Bundle, engine: Backend) -> None:
-        self._engine = engine
-        self._bank = bundle.bank()
-        self._rememberer = None if self._bank is None else Rememberer.of(bundle)
-
-    @property
-    def masks(self) -> bool:
-        return self._rememberer is not None
-
-    def piece_scores(self, clean: FrameCache, asked: FrameCache, calibration: Calibration) -> Floats:
-        """As `exam.piece_scores`, each piece without what the bank holds of its own moment."""
-        assert self._bank is not None
-        assert self._rememberer is not None
-        scores = []
-        try:
-            for number in range(int(clean.segment[-1]) + 1):
-                rows = np.flatnonzero(clean.segment == number)
-                own = self._rememberer.coordinates(np.ascontiguousarray(clean.images[rows]))
-                self._engine.remember(_without(self._bank, own))
-                scores.append(piece_scores(self._engine, _part(asked, rows), calibration)[0])
-        finally:
-            self._engine.remember(self._bank)
-        return np.array(scores)
-
-
-def _part(cache: FrameCache, rows: npt.NDArray[np.int64]) -> FrameCache:
-    motion = None if cache.motion is None else cache.motion[rows]
-    nothing = np.zeros(len(rows), np.int32)
-    return FrameCache(cache.images[rows], motion, cache.timestamp_ns[rows], nothing, 0, cache.camera)
-
-
-def _without(bank: Bank, coordinates: npt.NDArray[np.float32]) -> Bank:
-    """`bank` (E, m, d + 1) without the episodes that hold one of these consecutive frames, `coordinates` (n, d)."""
-    steps = np.linalg.norm(np.diff(coordinates, axis=0), axis=1)
-    same = _SAME_FRAME_STEPS * float(np.median(steps)) if len(steps) else 0.0
-    entries = bank[..., :-1].reshape(-1, bank.shape[2] - 1)
-    norm = np.square(coordinates).sum(axis=1)
-    squared = np.square(entries).sum(axis=1)[:, None] + norm - 2 * entries @ coordinates.T
-    # Rounding leaves a little of the distance of a frame to itself.
-    is_same = squared.min(axis=1) <= same * same + 1e-5 * float(norm.max())
-    masked = bank.copy()
-    masked[is_same.reshape(bank.shape[:2]).any(axis=1), :, -1] = EXCLUDED
-    return masked

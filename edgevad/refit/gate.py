@@ -120,13 +120,13 @@ class _Trial:
                 if confirmed is None:
                     confirmed = selection.in_event & (selection.weight <= 0)
                 self._compare(answers, exams, log, confirmed[rows])
-        name = self.challenger.manifest.backend if self.backend is None else self.backend
+        runs_in = self.challenger.manifest.backend if self.backend is None else self.backend
         return Verdict(
             tuple(self.checks),
             self.champion.digest,
             self.challenger.digest,
             (self.champion.manifest.name, self.challenger.manifest.name),
-            f"{name}, {precision_in(self.challenger, name)}",
+            f"{runs_in}, {precision_in(self.challenger, runs_in)}",
             {
                 **{name: len(cache) for name, cache in frames.items()},
                 "probes": len(KINDS) * sum(len(exam.clean) for exam in exams.values()),

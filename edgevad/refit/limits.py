@@ -50,10 +50,10 @@ class Limits:
     max_standing_out: float = 0.2
     max_far_out: float = 0.075
     max_more_alarms: float = 0.05
-    max_auroc_loss: float = 0.05
+    max_auroc_loss: float = 0.08
     max_kind_loss: float = 0.15
-    min_power: float = 0.5
-    min_told: float = 0.2
+    min_power: float = 0.4
+    min_told: float = 0.15
     min_confirmed: float = 0.8
     max_flips: float = 0.01
     max_rank_loss: float = 0.01
