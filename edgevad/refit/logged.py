@@ -123,19 +123,22 @@ class LoggedFootage(Footage):
         self, folder: Path, camera: str, legs: Sequence[Leg], notes: DriveNotes, marks: Mapping[int, EventMark]
     ) -> None:
         # As the legs are read back: by stretch, whatever the clock did between two of them, and then by time.
-        self._keys = sorted(notes.images[camera])
-        found = [notes.images[camera][key] for key in self._keys]
-        self._leg_of = [note.leg for note in found]
-        used = set(self._leg_of)
-        index = _index(self._keys, found, notes.anomaly[camera], _events_of(notes, camera), marks)
+        keys = sorted(notes.images[camera])
+        found = [notes.images[camera][key] for key in keys]
+        used = {note.leg for note in found}
         legs = tuple(leg for leg in legs if leg in used)
+        # A few numbers an image and no objects: a device may have a million of them.
+        number = {leg: k for k, leg in enumerate(legs)}
+        self._leg_of = np.array([number[note.leg] for note in found], np.int32)
+        self._stretch = np.array([stretch for stretch, _ in keys], np.int64)
+        index = _index(keys, found, notes.anomaly[camera], _events_of(notes, camera), marks)
         super().__init__(folder.name, str(folder), camera, legs, index, clock=True)
 
     def frames(self, rows: npt.NDArray[np.int64]) -> Generator[tuple[int, Frame], None, None]:
-        row_of = {self._keys[row]: int(row) for row in rows}
+        row_of = {(int(self._stretch[row]), int(self.index.time_ns[row])): int(row) for row in rows}
         if not row_of:
             return
-        paths = sorted({self._leg_of[row].path for row in rows})
+        paths = [self.legs[k].path for k in np.unique(self._leg_of[rows])]
         source = open_mcap(paths, name=f"{self.path}?camera={self.camera}", camera=self.camera)
         with source:
             for member in getattr(source, "members", (source,)):
