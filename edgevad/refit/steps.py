@@ -102,11 +102,12 @@ class Context:
 
     def replay(self) -> Replay | None:
         """What was kept of what was learned before: the model's, where it is at hand, else the champion's."""
-        from edgevad.model.folder import ModelFolder
-
         try:
-            found = ModelFolder(self.model()).read_replay()
-        except (RefitError, OptionError):
+            model = self.model()
+            from edgevad.model.folder import ModelFolder  # which needs torch, as recalibrate does not
+
+            found = ModelFolder(model).read_replay()
+        except (RefitError, OptionError, ImportError):
             found = None
         return self.champion.replay() if found is None else found
 

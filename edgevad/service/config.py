@@ -48,6 +48,7 @@ _RELOADED = (
     "drives",
     "drift",
     "learning",
+    "drift",
     "refit",
     "mqtt",
     "webhooks",

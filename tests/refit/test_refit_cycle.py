@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -272,6 +273,25 @@ def test_without_a_model_there_is_no_refit(parts: Parts, champion: Bundle) -> No
     pytest.importorskip("torch")
     with pytest.raises(RefitError, match="is not on this machine"):
         run_cycle(CycleOptions("refit", drives=("drives",)))
+
+
+def test_recalibrating_needs_no_torch(tmp_path: Path) -> None:
+    """Whatever its steps import, where torch cannot be."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import edgevad.refit.cycle, edgevad.refit.choosing, edgevad.refit.trust, edgevad.refit.recalibrate\n"
+        "import edgevad.refit.gate, edgevad.refit.history, edgevad.refit.shadow, edgevad.refit.drift\n"
+        "import edgevad.report.gate_page, edgevad.report.refit_progress, edgevad.report.refit_view\n"
+        "from types import SimpleNamespace\n"
+        "from pathlib import Path\n"
+        "from edgevad.refit.steps import Context\n"
+        "champion = SimpleNamespace(replay=lambda: 'its own')\n"
+        "context = Context(None, SimpleNamespace(model=Path('.')), None, None, None, champion)\n"
+        "context.model = lambda: Path('.')\n"
+        "print(context.replay())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "its own", done.stderr
 
 
 def test_a_device_that_trusts_keys_wants_one(parts: Parts, champion: Bundle, tmp_path: Path) -> None:
