@@ -81,9 +81,6 @@ BARS = {
     "drift: lives without drift that are told of one": Bar(0.05, is_least=False),
     "poisoned logs that get through": Bar(0, is_least=False),
     "honest challengers refused": Bar(2, is_least=False),
-    "poisoned logs that get through": Bar(0, is_least=False),
-    "honest challengers refused": Bar(2, is_least=False),
-    "drift: lives without drift that are told of one": Bar(0.05, is_least=False),
 }
 
 

@@ -90,12 +90,10 @@ def recalibrate(
     - The bank: a coreset of what was remembered and of the new frames (`edgevad.refit.coreset`), of the same shape.
       Frames that are not fully trusted, and those that stand out among their like, never enter it.
     - Parts' statistics and threshold: from the scores of the new frames, each as if it had not been remembered, by
-      their weights, and for a tenth from the frames of before that the bundle brings, scored in the same way.
+      their weights, and from the frames of before that the bundle brings, scored in the same way.
     - The self-test's scores, `scores.npz` and `replay.npz` follow; graphs and everything else stay.
     - Where the quantised graph no longer tells the same as the float one on the new frames, the float one is used from
       here on, until the model is exported again.
-      their weights, and from the frames of before that the bundle brings, scored in the same way.
-    - The self-test's scores, `scores.npz` and `replay.npz` follow; graphs, guard and everything else stay.
 
     `backend` and `threads` as for `open_backend`: the engine that scores the new frames. `out` is a folder, or one file
     where its name ends in ".edgevad". The bundle is not signed.

@@ -160,7 +160,6 @@ def run_session(
     return summary
 
 
-def _run_info(pipeline: Pipeline, sources: Sequence[str], device: str | None) -> RunInfo:
 @contextmanager
 def _short_turns(wanted: bool) -> Iterator[None]:
     """Have the threads of this process take turns often, if `wanted`; as before afterwards."""
@@ -173,7 +172,7 @@ def _short_turns(wanted: bool) -> Iterator[None]:
         sys.setswitchinterval(before_s)
 
 
-def _run_info(pipeline: Pipeline, sources: Sequence[str]) -> RunInfo:
+def _run_info(pipeline: Pipeline, sources: Sequence[str], device: str | None) -> RunInfo:
     scorer = pipeline.scorer
     info = RunInfo(
         bundle=scorer.path,
