@@ -32,7 +32,7 @@ from edgevad.bundle.writing import require_place, write_bundle
 from edgevad.calibration import calibrate
 from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import RefitError
-from edgevad.model.bank import FORGET_ABOVE, BankPlan
+from edgevad.model.bank import BankPlan
 from edgevad.model.cache import FrameCache
 from edgevad.refit.coreset import Episode, condensed, episodes_of_bank, laid_out
 from edgevad.refit.elsewhere import score_elsewhere, score_replay
@@ -49,6 +49,9 @@ Coordinates = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 # Half a minute at the rate that training samples at: quantiles of less say nothing.
 LEAST_FRAMES = 300
+# Of a condition that is new, a frame is remembered only where its anomaly score among its like is at most this: about
+# half of them. Training forgets above 1.64; here the network knows the condition less, and tells less (docs/refit.md).
+REMEMBER_UP_TO = 1.0
 # As `edgevad export` leaves in a bundle.
 REPLAY_FRAMES, REPLAY_BYTES = 400, 8 << 20
 MOST_ANCESTORS = 100
@@ -83,7 +86,7 @@ def recalibrate(
     - The bank: a coreset of what was remembered and of the new frames (`edgevad.refit.coreset`), of the same shape.
       Frames that are not fully trusted, and those that stand out among their like, never enter it.
     - Parts' statistics and threshold: from the scores of the new frames, each as if it had not been remembered, by
-      their weights, and for a tenth from the frames of before that the bundle brings, scored in the same way.
+      their weights, and from the frames of before that the bundle brings, scored in the same way.
     - The self-test's scores, `scores.npz` and `replay.npz` follow; graphs, guard and everything else stay.
 
     `backend` and `threads` as for `open_backend`: the engine that scores the new frames. `out` is a folder, or one file
@@ -156,7 +159,7 @@ def _learned(
     # First against each other alone: what stands out among its like is not to be remembered.
     alone, times_s = laid_out(condensed([], _episodes(plan, coordinates), shape), shape)
     score = score_elsewhere(engine, cache, alone, times_s, plan.apart_s, observer.advance)
-    keep = trusted & (_anomaly(score, cache, like) <= FORGET_ABOVE)
+    keep = trusted & (_anomaly(score, cache, like) <= REMEMBER_UP_TO)
     episodes = _episodes(BankPlan.of(seconds, keep), coordinates)
     if not episodes:
         raise RefitError("not one frame to remember", fix="Choose drives that are not all events")

@@ -15,24 +15,36 @@ __all__ = ["joined_rows"]
 
 # So many rows are five hours at 10 Hz, and a few megabytes.
 MOST_ROWS = 200_000
-# The next frame is of the new world: where a tenth of the rows are of the old one, the new one lost 1 to 2 points of
-# AUROC and the old one 1 to 2 less; at a quarter the new one lost 5 to 11 (docs/refit.md).
-BEFORE_SHARE = 0.1
+# Of both conditions one location and scale must do. With a tenth of the rows from before, AUROC on the old condition
+# fell by 14 points; at 0.6 it is back, and the new one loses 1 to 3 (docs/refit.md).
+BEFORE_SHARE = 0.6
 # Rows go in stretches of so long, twice the usual window's block, that windows and blocks still mean something.
 _STRETCH_NS = 4_000_000_000
 
 
 def joined_rows(before: TrainingScores | None, new: TrainingScores, weight: npt.NDArray[np.float32]) -> TrainingScores:
-    """Rows of both: `new` ones by their `weight` (N,) in [0, 1], and a tenth at most of those of `before`."""
-    new = _thinned(_taken(new, _by_weight(new, weight)), MOST_ROWS)
-    if before is None:
+    """Rows of both: `new` ones by their `weight` (N,) in [0, 1], and BEFORE_SHARE of all of `before`.
+
+    A bundle brings some hundred frames of before: their rows are repeated as often as it takes.
+    """
+    new = _thinned(_taken(new, _by_weight(new, weight)), round(MOST_ROWS * (1.0 - BEFORE_SHARE)))
+    if before is None or not len(before.segment):
         return new
-    kept = _thinned(before, round(len(new.segment) * BEFORE_SHARE / (1.0 - BEFORE_SHARE)))
-    first = int(kept.segment[-1]) + 1
+    wanted = round(len(new.segment) * BEFORE_SHARE / (1.0 - BEFORE_SHARE))
+    times, rest = divmod(wanted, len(before.segment))
+    return _one_after_another([*([before] * times), *([_thinned(before, rest)] if rest else []), new])
+
+
+def _one_after_another(parts: list[TrainingScores]) -> TrainingScores:
+    """Rows of several recordings; each begins a segment."""
+    segments, first = [], 0
+    for part in parts:
+        segments.append(part.segment - part.segment[0] + first)
+        first = int(segments[-1][-1]) + 1
     return TrainingScores(
-        np.concatenate([kept.score, new.score]),
-        np.concatenate([kept.timestamp_ns, new.timestamp_ns]),
-        np.concatenate([kept.segment, new.segment + first]).astype(np.int32),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.timestamp_ns for part in parts]),
+        np.concatenate(segments).astype(np.int32),
     )
 
 

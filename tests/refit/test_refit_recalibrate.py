@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,3 +180,8 @@ def test_a_frame_is_compared_with_other_times_only(champion: Bundle) -> None:
         assert squared[near >= apart_s].min() - 1e-3 <= found[k, 0] <= squared[near >= 1.25 * apart_s].min() + 1e-3
     assert np.allclose(engine.score(cache.images[:40], None).score, whole)  # it remembers all of it again
     engine.close()
+
+
+def test_neither_needs_torch() -> None:
+    code = "import edgevad.refit.recalibrate, edgevad.refit.slow_learner, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
