@@ -241,11 +241,12 @@ def service_state() -> ServiceState:
     """
     if not has_systemd():
         raise ServiceError("systemd does not run here", fix="Run edgevad run --config FILE instead")
+    service = _shown(UNIT_NAME, _PROPERTIES)
     timer = _shown(REFIT_TIMER, _OF_TIMER)
     refit = None
     if timer.get("LoadState") not in (None, "", "not-found"):
         refit = {**_shown(REFIT_UNIT, _OF_REFIT), **{key: timer.get(key, "") for key in _OF_TIMER[1:]}}
-    return ServiceState(_shown(UNIT_NAME, _PROPERTIES), refit)
+    return ServiceState(service, refit)
 
 
 def _shown(unit: str, names: tuple[str, ...]) -> dict[str, str]:
