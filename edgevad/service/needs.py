@@ -81,10 +81,6 @@ def _folders(config: RunConfig) -> Iterator[tuple[str, Path]]:
         yield "drift", home_directory() / "refit" / "drift"
     if config.learning is not None:
         yield "learning", home_directory() / "refit" / "learned"
-    if config.learning is not None:
-        yield "learning", home_directory() / "refit" / "learned"
-    if config.drift is not None:
-        yield "drift", home_directory() / "refit" / "drift"
     for where, is_there in (("mqtt", config.mqtt is not None), ("webhook", bool(config.webhooks))):
         if is_there:
             yield where, home_directory() / "outbox"

@@ -167,10 +167,6 @@ class SinkSet:
             yield "drift", drift, partial(_drift_watch, drift)
         if (learning := config.learning) is not None:
             yield "learning", learning, partial(slow_learner, learning, self._pipeline)
-        if (learning := config.learning) is not None:
-            yield "learning", learning, partial(slow_learner, learning, self._pipeline)
-        if (drift := config.drift) is not None:
-            yield "drift", drift, partial(_drift_watch, drift)
         if (mqtt := config.mqtt) is not None:
             yield "mqtt", mqtt, partial(_mqtt, mqtt)
         for webhook in config.webhooks:
@@ -214,12 +210,6 @@ def drive_log(config: DrivesConfig) -> Sink:
 
     directory = home_directory() / "drives" if config.dir is None else config.dir
     return DriveLog(directory, config.build(LogPolicy), config.build(LegRetention))
-
-
-def slow_learner(config: LearningConfig, pipeline: Callable[[], Pipeline]) -> Sink:
-    from edgevad.refit.slow_learner import SlowLearner, SlowSpec
-
-    return SlowLearner(pipeline, config.build(SlowSpec))
 
 
 def _drift_watch(config: DriftConfig) -> Sink:

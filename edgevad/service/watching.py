@@ -138,16 +138,6 @@ class TrialConfig(Section):
 
 
 @dataclass(frozen=True)
-class LearningConfig(Section):
-    """[learning], for `SlowSpec`"""
-
-    every_s: float = option("Of each camera at most one frame in so long is remembered.", 60.0, low=1, high=_DAY_S)
-    quiet_s: float = option("No event so long before such a frame, nor after it.", 60.0, low=5, high=3600)
-    per_day: int = option("Frames that are remembered in a day, at most.", 200, low=1, high=5000)
-    most_share: float = option("Share of what is remembered that may be learnt on the road.", 0.25, low=0.01, high=0.5)
-
-
-@dataclass(frozen=True)
 class DriftConfig(Section):
     """[drift], for `WatchSpec`"""
 
