@@ -52,7 +52,7 @@ class Limits:
     max_more_alarms: float = 0.05
     max_auroc_loss: float = 0.08
     max_kind_loss: float = 0.15
-    min_power: float = 0.4
+    min_power: float = 0.33
     min_told: float = 0.15
     min_confirmed: float = 0.8
     max_flips: float = 0.01

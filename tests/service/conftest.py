@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,19 @@ from edgevad.service import checks, installing
 from edgevad.service.sections import CameraConfig
 from edgevad.sources.backoff import Backoff
 from edgevad.sources.live import LiveSource
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Other tests find logging as it was."""
+    loggers = [logging.getLogger(name) for name in ("edgevad", "py.warnings")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers = handlers
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,6 @@ from edgevad.service.logs import LogSink, configure_logging
 
 LOG = logging.getLogger("edgevad.test")
 EVENT = Event(3, 1_000_000_000, 2_000_000_000, 10, 20, 5.5, 15, "view", "front", 0)
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Other tests find logging as it was."""
-    loggers = [logging.getLogger(name) for name in ("edgevad", "py.warnings")]
-    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
-    yield
-    logging.captureWarnings(False)
-    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.propagate = propagate
-        logger.handlers = handlers
 
 
 def test_text_is_a_line_with_time_level_and_logger() -> None:
