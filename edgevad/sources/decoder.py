@@ -102,8 +102,8 @@ def planar_pictures(path: Path, first: FirstPicture, *, alone: bool) -> Generato
     """The pictures that OpenCV reads of a file whose `first` one promises planes, at the same positions, by PyAV.
 
     What cannot be decoded is left out. Pictures that change size keep their own, which OpenCV brings to that of the
-    first. Nothing where PyAV sees another first picture than OpenCV did, or where that is too gray to tell by which of the
-    `MATRICES` OpenCV made it, and others would be made by another one.
+    first. Nothing where PyAV sees another first picture than OpenCV did, or where that is too gray to tell by which of
+    the `MATRICES` it was made.
     """
     import av
 
