@@ -228,8 +228,8 @@ class Slots:
                     where=self._folder if to is None else self._folder / to,
                     fix="Activate one: edgevad activate BUNDLE",
                 )
-            check_not_blocked(other.digest, other.path)
             Bundle.open(other.path)  # whole, and of somebody who is trusted
+            check_not_blocked(other.digest, other.path)
             if block:
                 self._block(current, why)
             self._point(other.path)

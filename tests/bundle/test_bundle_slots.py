@@ -378,3 +378,13 @@ def test_a_disk_that_may_not_be_written_is_not_asked_where_nothing_is_on_trial(
     started = slots.started()
     assert started is not None
     slots.ended(started.digest)
+
+
+def test_there_is_no_way_back_to_a_bundle_without_a_manifest(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    slots.activate(named(tiny_bundle, tmp_path / "two"))
+    assert slots.other is not None
+    (slots.other.path / "manifest.json").unlink()
+    with pytest.raises(BundleError, match="no manifest there"):
+        slots.rollback("no good")
+    assert in_slots(slots)[0] == ("two", "trial")
