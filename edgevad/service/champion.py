@@ -196,6 +196,8 @@ class Champion(Sink):
         if monitor is not None:
             self._put_down(monitor.figures, failed.digest)
         info = self._rolled_back(failed.digest, f"the engine failed: {error}")
+        if scorer is None and info is None:
+            info = self._other_all_the_same()
         if scorer is None and info is not None and info.digest != failed.digest:
             with suppress(EdgevadError):
                 scorer = self._open(Bundle.open(info.path))
@@ -209,6 +211,15 @@ class Champion(Sink):
         self._left.append(failed)
         self._tell("rolled back", f"{failed.name} {failed.digest[:12]} is left: the engine failed: {error}")
         return adjusted
+
+    def _other_all_the_same(self) -> SlotInfo | None:
+        """The other slot, where the disk does not take that it is gone back to; None where it is blocked itself."""
+        try:
+            other = self._slots.other
+            is_blocked = other is not None and other.digest in {one.digest for one in self._slots.blocked()}
+        except EdgevadError:
+            return None
+        return None if is_blocked else other
 
     def _taken_up(self, fresh: Scorer, monitor: TrialMonitor | None) -> None:
         """The pipeline uses `fresh` from the next frame on."""

@@ -495,3 +495,24 @@ def test_a_look_that_fails_is_taken_again(
         slots.activate(bundles("second"))
         car.seen.wait_for(lambda: "swapped" in causes(car))
     assert failed == ["second"]
+
+
+def test_a_full_disk_keeps_no_bundle_in_use_that_fails_after_a_start(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no scorer open to go back to, and the link cannot be swapped."""
+    slots = Slots.of_device()
+    slots.activate(bundles("good"))
+    slots.activate(bundles("crashing"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(Slots, "rollback", full)
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 50)
+    assert car.service.pipeline.scorer.name == "good"
+    no_frame_is_missing(car)
