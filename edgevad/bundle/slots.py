@@ -176,7 +176,8 @@ class Slots:
             self._folder.mkdir(parents=True, exist_ok=True)
         wish = _Wish(source.digest, source.manifest.name, trial, why, unblock)
         with _only_one(self.home / ".activate.lock"):
-            self._sweep()
+            with self._changing():  # another one's fresh link is not to be swept
+                self._sweep()
             # Messages name what the user named: the staged folder is gone by the time they are read.
             there = self._already_there(source.digest)
             if there is not None:
@@ -227,8 +228,8 @@ class Slots:
                     where=self._folder if to is None else self._folder / to,
                     fix="Activate one: edgevad activate BUNDLE",
                 )
-            check_not_blocked(other.digest, other.path)
             Bundle.open(other.path)  # whole, and of somebody who is trusted
+            check_not_blocked(other.digest, other.path)
             if block:
                 self._block(current, why)
             self._point(other.path)
@@ -313,7 +314,7 @@ class Slots:
     def _take_in(self, staged: Path, wish: _Wish) -> Path:
         """Put the proved bundle in `staged` into the slot that is not needed, and swap to it."""
         current, other = self.current, self.other
-        if current is not None and other is not None and current.state == "trial" and other.state == "healthy":
+        if current is not None and current.state == "trial" and other is not None and self._is_way_back(other):
             self._point(other.path)  # what has not proved itself makes room, and not the way back
             current = other
         slot = self._folder / next(name for name in _SLOTS if current is None or current.path.name != name)
@@ -332,16 +333,30 @@ class Slots:
         self._sweep()
         return slot
 
+    def _is_way_back(self, other: SlotInfo) -> bool:
+        """Whether the other slot's bundle has proved itself, and may be run now."""
+        if other.state != "healthy":
+            return False
+        try:
+            check_not_blocked(other.digest, other.path)
+            Bundle.open(other.path)  # whole, and of somebody who is trusted
+        except EdgevadError:
+            return False
+        return True
+
     def _has_way_back(self, current: SlotInfo | None, to: Path) -> bool:
         return current is not None and current.path != to and current.state == "healthy"
 
     def _block(self, current: SlotInfo, why: str) -> None:
+        if not current.digest:
+            return  # a broken one, which nobody can activate again
         # First of all: whatever happens from now on, it is not tried again.
         blocked.block(current.digest, current.name, why)
         self._write({current.digest: Record(current.name, "failed", why, current.activated_ns, current.trial)})
 
     def _remember(self, digest: str, change: Callable[[Record], Record]) -> bool:
-        if digest not in read_records(self._records):
+        known = read_records(self._records).get(digest)
+        if known is None or known.state != "trial":
             return False  # nor is a disk asked to be written that may not be
         with self._changing():
             record = read_records(self._records).get(digest)

@@ -84,6 +84,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the bundle
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, even where a run like this could go on.")]
 # What sysexits.h calls a temporary failure: nothing is lost, and the same command goes on.
 _UNFINISHED = 75
+# And what it calls a fault of the program.
+_FAULT = 70
 
 
 def register(app: typer.Typer) -> None:
@@ -169,8 +171,10 @@ def _options(depth: str, config: Path | None, given: dict[str, Any]) -> CycleOpt
 
 def _run(options: CycleOptions, dry_run: bool, fresh: bool, json_output: bool) -> None:
     import json
+    import traceback
 
     from edgevad._allocator import keep_freed_memory
+    from edgevad.errors import EdgevadError
     from edgevad.refit.pace import NotNowError
     from edgevad.refit.priority import give_way
 
@@ -186,6 +190,11 @@ def _run(options: CycleOptions, dry_run: bool, fresh: bool, json_output: bool) -
     except NotNowError as error:
         typer.echo(f"edgevad: {error}", err=True)
         raise typer.Exit(_UNFINISHED) from error
+    except (EdgevadError, BrokenPipeError):  # which are told as everywhere
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise typer.Exit(_FAULT) from error  # Python's own 1 means that the challenger was refused
     if json_output:
         print(json.dumps(result.to_json()))
     else:

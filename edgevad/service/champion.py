@@ -79,6 +79,7 @@ class Champion(Sink):
         self._left: list[Scorer] = []  # not used any more, to be closed
         self._monitor: TrialMonitor | None = None
         self._work = RecentWork(_WORK_S)
+        self._counted: str | None = None  # digest of what is being opened on trial, a start of which was counted
         self._noted_s = time.monotonic()
         self._wake, self._is_over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="edgevad slots", daemon=True)
@@ -100,9 +101,10 @@ class Champion(Sink):
         now_s = time.monotonic()
         if result.anomaly_score is not None:
             self._work.push(result.work_s, now_s)
-        if self._monitor is not None:
-            self._monitor.observe(result, now_s)
-            if self._monitor.verdict is not None:
+        monitor = self._monitor  # which our own thread may take away meanwhile
+        if monitor is not None:
+            monitor.observe(result, now_s)
+            if monitor.verdict is not None:
                 self._wake.set()
 
     def __enter__(self) -> Champion:
@@ -120,6 +122,8 @@ class Champion(Sink):
             self._put_down(monitor.figures, monitor.digest)
         if is_clean:
             self._put_down(Trial.ended)
+            if self._counted is not None:
+                self._put_down(Trial.ended, self._counted)
         for scorer in (self.scorer, self._before, *self._left):
             if scorer is not None:
                 scorer.close()
@@ -192,6 +196,8 @@ class Champion(Sink):
         if monitor is not None:
             self._put_down(monitor.figures, failed.digest)
         info = self._rolled_back(failed.digest, f"the engine failed: {error}")
+        if scorer is None and info is None:
+            info = self._other_all_the_same()
         if scorer is None and info is not None and info.digest != failed.digest:
             with suppress(EdgevadError):
                 scorer = self._open(Bundle.open(info.path))
@@ -205,6 +211,15 @@ class Champion(Sink):
         self._left.append(failed)
         self._tell("rolled back", f"{failed.name} {failed.digest[:12]} is left: the engine failed: {error}")
         return adjusted
+
+    def _other_all_the_same(self) -> SlotInfo | None:
+        """The other slot, where the disk does not take that it is gone back to; None where it is blocked itself."""
+        try:
+            other = self._slots.other
+            is_blocked = other is not None and other.digest in {one.digest for one in self._slots.blocked()}
+        except EdgevadError:
+            return None
+        return None if is_blocked else other
 
     def _taken_up(self, fresh: Scorer, monitor: TrialMonitor | None) -> None:
         """The pipeline uses `fresh` from the next frame on."""
@@ -244,10 +259,10 @@ class Champion(Sink):
             self._put_down(monitor.figures, monitor.digest)
         mark = self._slots.mark()
         if mark != self._mark:
-            self._mark = mark
             current = self._slots.current
             if current is not None and current.digest != self.scorer.digest:
                 self._take_up(current)
+            self._mark = mark  # not before: what cannot be looked at now is looked at again
 
     def _leave(self, monitor: TrialMonitor, why: str) -> None:
         """The bundle on trial has failed: back to the other one, which `_look` then finds in use.
@@ -287,7 +302,15 @@ class Champion(Sink):
         """Open what is in use by the slots, and hand it over to the pipeline."""
         on_trial = self._is_on_trial(current)
         if on_trial:
-            current = self._slots.started() or current  # counted before an engine is opened that may crash
+            current = self._started() or current  # counted before an engine is opened that may crash
+            on_trial = current.state == "trial"
+            self._counted = current.digest
+        try:
+            self._open_and_hand_over(current, on_trial)
+        finally:
+            self._counted = None
+
+    def _open_and_hand_over(self, current: SlotInfo, on_trial: bool) -> None:
         before = self._before
         try:
             bundle = Bundle.open(current.path)
@@ -305,12 +328,15 @@ class Champion(Sink):
         old = self.scorer
         try:
             is_in_use = self._handed_over(fresh, monitor)
-        except EdgevadError as error:  # a window that its training scores cannot be calibrated for
+        except Exception as error:  # such as a window that its training scores cannot be calibrated for
             self._refuse(current, on_trial, error)
             is_in_use = False
         if not is_in_use:
-            if not reused:
+            if not reused and self._is_over.is_set():
                 fresh.close()
+            elif not reused:
+                self._left.append(fresh)  # the last frames of the run may just be given to it
+            self._put_down(Trial.ended, current.digest)  # it did no harm
             return
         self._put_down(Trial.ended, old.digest)  # where it was on trial, and somebody has put another one in its place
         self._tell("swapped", f"{_name(current)} is in use, in place of {old.name} {old.digest[:12]}{_why(current)}")

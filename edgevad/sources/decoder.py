@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import numpy as np
+
 from edgevad.errors import SourceUnreadableError
 from edgevad.sources.frame import Image
 from edgevad.sources.opencv import bgr_from, cv2, decoding_threads
@@ -80,7 +82,7 @@ class FirstPicture(NamedTuple):
 def planes_promised(capture: cv2.VideoCapture, image: Image) -> FirstPicture | None:
     """The first picture of an open file if `planar_pictures` may read it: upright 4:2:0 of even size, from FFmpeg.
 
-    None without PyAV, too.
+    None without PyAV, too, and before its version 17: it cannot be told then how many threads to decode in.
     """
     format_property = getattr(cv2, "CAP_PROP_CODEC_PIXEL_FORMAT", None)
     if format_property is None or _OPENCV_OPTIONS in os.environ or capture.get(format_property) != _I420:
@@ -88,8 +90,10 @@ def planes_promised(capture: cv2.VideoCapture, image: Image) -> FirstPicture | N
     if capture.get(cv2.CAP_PROP_ORIENTATION_META) not in (0.0, -1.0) or image.shape[0] % 2 or image.shape[1] % 2:
         return None
     try:
-        import av.filter  # noqa: F401 - now, and not when the first picture is waited for
+        import av.filter  # now, and not when the first picture is waited for
     except ImportError:
+        return None
+    if not hasattr(av.filter.Graph, "threads"):
         return None
     return FirstPicture(capture.get(cv2.CAP_PROP_POS_MSEC), _samples(image))
 
@@ -98,7 +102,8 @@ def planar_pictures(path: Path, first: FirstPicture, *, alone: bool) -> Generato
     """The pictures that OpenCV reads of a file whose `first` one promises planes, at the same positions, by PyAV.
 
     What cannot be decoded is left out. Pictures that change size keep their own, which OpenCV brings to that of the
-    first. Nothing where PyAV sees another first picture than OpenCV did.
+    first. Nothing where PyAV sees another first picture than OpenCV did, or where that is too gray to tell by which of
+    the `MATRICES` it was made.
     """
     import av
 
@@ -108,8 +113,8 @@ def planar_pictures(path: Path, first: FirstPicture, *, alone: bool) -> Generato
         try:
             for place_ms, picture in islice(pictures(path, threads), count, None):
                 if not count:
-                    matrices = [one for one in MATRICES if _is_alike(first.samples, bgr_of(picture, one))]
-                    if not matrices:
+                    matrices = _matrices_like(first.samples, picture)
+                    if len(matrices) != 1:
                         return
                     matrix, start_ms = matrices[0], place_ms - first.position_ms
                 count += 1
@@ -127,9 +132,22 @@ def _samples(image: Image) -> Image:
     return image[height // 16 :: max(height // 8, 1), width // 16 :: max(width // 8, 1)].copy()
 
 
-def _is_alike(samples: Image, image: Image) -> bool:
+def _matrices_like(samples: Image, picture: av.VideoFrame) -> list[int | None]:
+    """Those by which `samples` of `picture` may have been made; one alone where they come to the same."""
+    levels = {one: _difference(samples, bgr_of(picture, one)) for one in MATRICES}
+    alike = [one for one in MATRICES if levels[one] <= _ALIKE]
+    alike = [one for one in alike if levels[one] == 0] or alike
+    if len(alike) > 1 and is_planar(picture):
+        some, *others = (Planes(picture, one).colours() for one in alike)
+        if all(np.allclose(some, other) for other in others):
+            return alike[:1]
+    return alike
+
+
+def _difference(samples: Image, image: Image) -> int:
+    """Gray levels between `samples` and those of `image`, at most; 256 where they are others altogether."""
     mine = _samples(image)
-    return mine.shape == samples.shape and bool((cv2.absdiff(mine, samples) <= _ALIKE).all())
+    return int(cv2.absdiff(mine, samples).max()) if mine.shape == samples.shape else 256
 
 
 def _pulled(path: Path, threads: int) -> Generator[tuple[float, av.VideoFrame], None, None]:

@@ -109,6 +109,10 @@ class PlanarFrame(Frame):
         image = self.image if self.planes is None else self.planes
         return PlanarFrame(image, index, self.timestamp_ns, self.source_id, segment, self.captured_s)
 
+    def __reduce__(self) -> tuple[type[Frame], tuple[object, ...]]:
+        # A decoder's picture can be neither copied nor sent to another process; its image can, as of any frame.
+        return Frame, (self.image, self.index, self.timestamp_ns, self.source_id, self.segment, self.captured_s)
+
 
 _image_slot: Any = Frame.__dict__["image"]  # which the property hides
 

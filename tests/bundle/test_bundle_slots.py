@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -306,3 +308,83 @@ def test_records_that_cannot_be_read_keep_nobody_from_starting(slots: Slots, tin
 def test_what_is_no_digest_is_not_looked_for_on_the_disk(edgevad_home: Path) -> None:
     with pytest.raises(OptionError, match="no digest of a bundle"):
         unblock("../trust")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_there_is_a_way_back_from_a_bundle_whose_manifest_is_broken(
+    slots: Slots, tiny_bundle: Path, tmp_path: Path, is_there: bool
+) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    slots.activate(named(tiny_bundle, tmp_path / "two"))
+    manifest = active_bundle() / "manifest.json"
+    manifest.unlink()
+    if is_there:
+        manifest.mkdir()
+    assert slots.rollback("the disk lost it").name == "one"
+    assert in_slots(slots)[0] == ("one", "healthy")
+    assert not slots.blocked()
+
+
+def test_a_broken_way_back_is_never_in_use(
+    slots: Slots, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the bundle in use is on trial, a third one has the other slot made current for a moment."""
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    slots.activate(named(tiny_bundle, tmp_path / "two"))
+    assert slots.other is not None
+    (slots.other.path / "model.onnx").write_bytes(b"")
+    in_use: list[str] = []
+    inner = Slots._point
+
+    def point(self: Slots, slot: Path) -> None:
+        inner(self, slot)
+        in_use.append(Bundle.open(active_bundle()).manifest.name)  # which is whole
+
+    monkeypatch.setattr(Slots, "_point", point)
+    slots.activate(named(tiny_bundle, tmp_path / "three"))
+    assert in_use == ["three"]
+    assert in_slots(slots) == (("three", "healthy"), ("two", "trial"))
+
+
+def test_an_activation_does_not_sweep_away_the_link_of_a_rollback(
+    slots: Slots, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    slots.activate(named(tiny_bundle, tmp_path / "two"))
+    third = named(tiny_bundle, tmp_path / "three")
+    begun = threading.Event()
+    other: list[threading.Thread] = []
+    inner = Path.symlink_to
+
+    def symlink_to(self: Path, target: Path, target_is_directory: bool = False) -> None:
+        inner(self, target, target_is_directory)
+        if not begun.is_set():
+            begun.set()
+            other.append(threading.Thread(target=slots.activate, args=(third,)))
+            other[0].start()
+            time.sleep(0.2)
+
+    monkeypatch.setattr(Path, "symlink_to", symlink_to)
+    assert slots.rollback("no good").name == "one"
+    other[0].join(10)
+    assert in_slots(slots)[0] == ("three", "trial")
+
+
+def test_a_disk_that_may_not_be_written_is_not_asked_where_nothing_is_on_trial(
+    slots: Slots, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.activate(tiny_bundle)
+    monkeypatch.setattr("edgevad.bundle.slots._locked", None)
+    started = slots.started()
+    assert started is not None
+    slots.ended(started.digest)
+
+
+def test_there_is_no_way_back_to_a_bundle_without_a_manifest(slots: Slots, tiny_bundle: Path, tmp_path: Path) -> None:
+    slots.activate(named(tiny_bundle, tmp_path / "one"))
+    slots.activate(named(tiny_bundle, tmp_path / "two"))
+    assert slots.other is not None
+    (slots.other.path / "manifest.json").unlink()
+    with pytest.raises(BundleError, match="no manifest there"):
+        slots.rollback("no good")
+    assert in_slots(slots)[0] == ("two", "trial")

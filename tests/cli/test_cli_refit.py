@@ -89,3 +89,18 @@ def test_bad_settings_are_one_line(tmp_path: Path, text: str, kind: type[Edgevad
 def test_bad_options_are_one_line(arguments: list[str]) -> None:
     with pytest.raises(OptionError):
         build_app()(["adapt", *arguments], standalone_mode=False)
+
+
+def test_a_fault_of_our_own_is_no_refusal(
+    asked: list[CycleOptions], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python's exit code for it would be 1, by which the timer's service succeeds."""
+
+    def run(*_: Any, **__: Any) -> CycleResult:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("edgevad.refit.cycle.run_cycle", run)
+    with pytest.raises(SystemExit) as end:
+        build_app()(["refit"])
+    assert end.value.code == 70
+    assert "ZeroDivisionError: a fault" in capsys.readouterr().err

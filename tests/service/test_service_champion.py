@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +15,16 @@ from car import Car
 from simulated import SimulatedCamera
 from tiny import edit_manifest, write_tiny_bundle
 
-from edgevad.bundle import Bundle, Slots
+from edgevad.bundle import Bundle, SlotInfo, Slots
 from edgevad.drives.reading import metadata_of
 from edgevad.errors import BackendError, BlockedBundleError, BundleError, OutputError
 from edgevad.events.store import EventStore
 from edgevad.runtime.backends import Scores
 from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.pipeline import Result
 from edgevad.runtime.scorer import Scorer
+from edgevad.runtime.trial import TrialMonitor
+from edgevad.service.champion import Champion
 from edgevad.service.running import ServiceRun
 from edgevad.spec import InputSpec, MotionSpec
 
@@ -395,3 +399,120 @@ def test_what_is_told_names_the_bundle_that_saw_it(
     told = [metadata_of(path) for path in sorted((tmp_path / "drives").glob("*/*.mcap"))]
     assert [one["bundle_name"] for one in told] == ["old", "new"]
     assert len({one["run_id"] for one in told}) == 1
+
+
+def test_a_trial_that_is_over_while_a_frame_is_pushed_costs_no_run(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = Slots.of_device()
+    slots.activate(bundles("first"))
+    slots.activate(bundles("second"))
+    inner = TrialMonitor.observe
+
+    def observe(self: TrialMonitor, result: Result, now_s: float) -> None:
+        inner(self, result, now_s)
+        champion = car.service._champion
+        if len(car.seen.numbers) > 10 and champion is not None:
+            champion._is_done_with(self)  # as the thread that follows the slots does, at any moment
+
+    monkeypatch.setattr(TrialMonitor, "observe", observe)
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 30)
+    no_frame_is_missing(car)
+
+
+def test_an_end_while_a_bundle_is_opened_is_no_crash_of_it(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = Slots.of_device()
+    slots.activate(bundles("first"))
+    opening, go_on = threading.Event(), threading.Event()
+    inner = ServiceRun._opened_scorer
+
+    def slowly(self: ServiceRun, bundle: Bundle) -> Scorer:
+        if bundle.manifest.name == "second":
+            opening.set()
+            assert go_on.wait(10)
+        return inner(self, bundle)
+
+    monkeypatch.setattr(ServiceRun, "_opened_scorer", slowly)
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        slots.activate(bundles("second"))
+        assert opening.wait(10)
+        assert slots.current is not None
+        assert slots.current.trial.under_way
+    assert (slots.current.name, slots.current.state, slots.current.trial.under_way) == ("second", "trial", "")
+    go_on.set()
+
+
+def test_a_full_disk_keeps_no_bundle_from_being_taken_up(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = Slots.of_device()
+    slots.activate(bundles("first"))
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+
+        def full(*_: object) -> None:
+            raise OutputError("the disk is full")
+
+        monkeypatch.setattr(Slots, "update", full)
+        slots.activate(bundles("second"))
+        car.seen.wait_for(lambda: "swapped" in causes(car))
+    no_frame_is_missing(car)
+
+
+def test_a_look_that_fails_is_taken_again(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = Slots.of_device()
+    slots.activate(bundles("first"))
+    failed: list[str] = []
+    inner = Champion._take_up
+
+    def take_up(self: Champion, current: SlotInfo) -> None:
+        if not failed:
+            failed.append(current.name)
+            raise BundleError("cannot be read (Input/output error)")
+        inner(self, current)
+
+    monkeypatch.setattr(Champion, "_take_up", take_up)
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 5)
+        slots.activate(bundles("second"))
+        car.seen.wait_for(lambda: "swapped" in causes(car))
+    assert failed == ["second"]
+
+
+def test_a_full_disk_keeps_no_bundle_in_use_that_fails_after_a_start(
+    config: Callable[..., Path],
+    cameras: dict[str, SimulatedCamera],
+    bundles: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no scorer open to go back to, and the link cannot be swapped."""
+    slots = Slots.of_device()
+    slots.activate(bundles("good"))
+    slots.activate(bundles("crashing"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(Slots, "rollback", full)
+    with Car(config()) as car:
+        car.seen.wait_for(lambda: len(car.seen.numbers) > 50)
+    assert car.service.pipeline.scorer.name == "good"
+    no_frame_is_missing(car)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import copy
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from recordings import make_video
 
 from edgevad.errors import SourceUnreadableError
 from edgevad.sources import Frame, Image, open_source
-from edgevad.sources.planes import PlanarFrame
+from edgevad.sources.planes import MATRICES, PlanarFrame
 from edgevad.sources.video import VideoSource
 
 av = pytest.importorskip("av")
@@ -40,6 +41,7 @@ def write(
     options: dict[str, str] | None = None,
     color_range: int = 0,
     colorspace: int = 2,
+    of: Callable[[int, tuple[int, int]], Image] = picture,
 ) -> Path:
     """A video of `picture`s at these times; colours are stated as said (1 and 5 are BT.709 and BT.601)."""
     if codec not in av.codecs_available:
@@ -53,7 +55,7 @@ def write(
         stream.codec_context.time_base = unit
         stream.codec_context.color_range, stream.codec_context.colorspace = color_range, colorspace
         for number, time_ms in enumerate(times_ms):
-            frame = av.VideoFrame.from_ndarray(picture(number, size), format="bgr24").reformat(format=pixels)
+            frame = av.VideoFrame.from_ndarray(of(number, size), format="bgr24").reformat(format=pixels)
             frame.color_range, frame.colorspace = color_range, colorspace
             frame.pts, frame.time_base = round(time_ms / 1000 / unit), unit
             container.mux(stream.encode(frame))
@@ -194,6 +196,30 @@ def test_where_pyav_sees_another_picture_opencv_reads(tmp_path: Path) -> None:
     assert not any(isinstance(frame, PlanarFrame) for frame in frames)
 
 
+def test_a_pyav_that_cannot_be_told_its_threads_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before version 17, the newest for Python 3.10."""
+    monkeypatch.setattr("av.filter.Graph", object)
+    frames = list(open_source(make_video(tmp_path / "drive.mp4")))
+    assert len(frames) == 12
+    assert not any(isinstance(frame, PlanarFrame) for frame in frames)
+
+
+@pytest.mark.parametrize("matrices", [MATRICES, MATRICES[::-1]])
+@pytest.mark.parametrize("colour", [0.0, 0.05, 1.0])
+def test_a_gray_first_picture_does_not_decide_about_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matrices: tuple[int | None, ...], colour: float
+) -> None:
+    """OpenCV 4 makes colours by BT.601, OpenCV 5 as the file states: neither order may be taken for granted."""
+
+    def fading(number: int, size: tuple[int, int]) -> Image:
+        image = picture(number, size).astype(float)
+        gray = image.mean(axis=-1, keepdims=True)
+        return (image if number else gray + colour * (image - gray)).astype(np.uint8)
+
+    monkeypatch.setattr("edgevad.sources.decoder.MATRICES", matrices)
+    assert_alike(*read_by_both(write(tmp_path / "hd.mp4", colorspace=1, of=fading)))
+
+
 def test_options_for_opencv_are_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "fflags;+igndts")
     assert not any(isinstance(frame, PlanarFrame) for frame in open_source(make_video(tmp_path / "drive.mp4")))
@@ -254,3 +280,11 @@ def test_a_copy_with_another_image_has_that_image(tmp_path: Path) -> None:
     assert (other.shape, other.image.max(), other.index) == ((4, 6, 3), 9, 0)
     assert not isinstance(other, PlanarFrame) or other.planes is None
     assert cv2.mean(other.placed(1, 0).image)[0] == 9
+
+
+@pytest.mark.parametrize("through", [copy.copy, copy.deepcopy])
+def test_it_can_be_copied_as_any_frame_can(tmp_path: Path, through: Callable[[Frame], Frame]) -> None:
+    frame = next(iter(open_source(make_video(tmp_path / "drive.mp4"))))
+    other = through(frame)
+    np.testing.assert_array_equal(other.image, frame.image)
+    assert (other.index, other.timestamp_ns, other.source_id) == (frame.index, frame.timestamp_ns, frame.source_id)
