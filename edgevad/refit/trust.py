@@ -100,6 +100,9 @@ def contamination(
     limits = limits or TrustLimits()
     observer = observer or RefitObserver()
     rows = np.flatnonzero(selection.weight > 0)
+    if not len(rows):
+        nothing = "All of the frames are of events that people confirmed: nothing is left to learn from."
+        return Trust(0.0, 0.0, selection.blind_share, 0.0, 0, (nothing,))
     observer.stage("asking the bundle in use", len(rows))
     engine = open_backend(bundle) if backend is None else backend
     try:
