@@ -75,7 +75,7 @@ def gather(
 
     logged: dict[Path, _Logged] = {}
     plain: dict[str, str] = {}
-    for name in map(fspath, drives):
+    for name in [fspath(drive) for drive in drives]:
         meant, others = _meant(name)
         for one in meant:
             key = one.folder.resolve()
