@@ -35,7 +35,7 @@ from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import RefitError
 from edgevad.model.bank import BankPlan
 from edgevad.model.cache import FrameCache
-from edgevad.refit.coreset import Episode, condensed, episodes_of_bank, laid_out
+from edgevad.refit.coreset import Episode, condensed, dated, episodes_of_bank, laid_out
 from edgevad.refit.elsewhere import score_elsewhere, score_replay
 from edgevad.refit.observer import RefitObserver
 from edgevad.refit.precision import quantised_agreement
@@ -196,7 +196,8 @@ def _learned(
     if not episodes:
         raise RefitError("not one frame to remember", fix="Choose drives that are not all events")
     observer.stage("scoring what is new against all that is remembered", len(cache))
-    bank, times_s = laid_out(condensed(episodes_of_bank(old), episodes, shape), shape)
+    known = dated(episodes_of_bank(old), coordinates, plan.times_s)
+    bank, times_s = laid_out(condensed(known, episodes, shape), shape)
     score = score_elsewhere(engine, cache, bank, times_s, plan.apart_s, observer.advance)
     return _Learned(bank, score, int(keep.sum()))
 

@@ -185,3 +185,16 @@ def test_a_frame_is_compared_with_other_times_only(champion: Bundle) -> None:
 def test_neither_needs_torch() -> None:
     code = "import edgevad.refit.recalibrate, edgevad.refit.slow_learner, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_log_that_is_learnt_from_again_is_not_held_against_itself(champion: Bundle, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cache = recording(80)
+    means = np.clip(60 + rng.normal(0, 0.9, (len(cache), 3)).cumsum(axis=0), 5, 95)  # no view comes again
+    noise = rng.normal(0, 4, cache.images.shape)
+    images = np.clip(means[:, None, None, :] + noise, 0, 255).astype(np.uint8)
+    selection = Selection.of_recording(replace(cache, images=images), hold_out=0.0)
+    once = recalibrate(champion, selection, tmp_path / "once")
+    twice = recalibrate(once, selection, tmp_path / "twice")
+    first, second = (np.median(found.training_scores().score[-len(cache) :]) for found in (once, twice))
+    assert second > 0.7 * first
