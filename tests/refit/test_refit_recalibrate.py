@@ -198,3 +198,15 @@ def test_a_log_that_is_learnt_from_again_is_not_held_against_itself(champion: Bu
     twice = recalibrate(once, selection, tmp_path / "twice")
     first, second = (np.median(found.training_scores().score[-len(cache) :]) for found in (once, twice))
     assert second > 0.7 * first
+
+
+def test_where_little_was_kept_before_the_new_takes_its_place_and_no_frame_is_there_twice(
+    champion: Bundle, tmp_path: Path
+) -> None:
+    once = recalibrate(champion, Selection.of_recording(dark()), tmp_path / "once")
+    before = once.replay()
+    assert before is not None
+    assert len(before) > 300  # a hundred of them the champion's
+    again = recalibrate(once, Selection.of_recording(dark()), tmp_path / "again").replay()
+    assert again is not None
+    assert len({image.tobytes() for image in again.images}) == len(again)
