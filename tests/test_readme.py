@@ -56,6 +56,6 @@ def test_nothing_was_left_to_fill_in() -> None:
 
 def test_every_command_is_shown() -> None:
     for command in COMMANDS:
-        assert f"edgevad {command}" in README or command in ("synth", "activate", "slots", "demo")
+        assert f"edgevad {command}" in README or command in ("synth", "activate", "demo")
     assert "scripts/demo" in README
     assert "scripts/test" in README

@@ -131,14 +131,21 @@ def _kind_auroc(one: Answers, name: str, kind: str, weights: Floats) -> Floats:
 
 
 def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check:
-    """Probes in replay frames, where the champion's threshold is right, are still beyond the challenger's.
+    """Controlled anomalies are still beyond the challenger's threshold, in what was learned before or in what is new.
 
-    Asked of the kinds that the champion tells from clean frames at all. A challenger that took anomalies for normal has
-    a calibration that bears them, and keeps silent; the order of its scores hardly shows it.
+    The champion's own share is taken where its threshold is right, on replay. Where a new condition makes all scores
+    larger, one threshold cannot be right for both; the vehicle lives in the new one. Asked of the kinds that the
+    champion tells from clean frames at all. A challenger that took anomalies for normal has a calibration that bears
+    them, and keeps silent; the order of its scores hardly shows it.
     """
     clean = champion.pieces["replay", CLEAN]
     kinds = [kind for kind in KINDS if auroc(champion.pieces["replay", kind], clean) >= _SEEN_AUROC]
-    before, now = (_told(one, kinds) for one in (champion, challenger))
+    before = _told(champion, "replay", kinds)
+    shares = {
+        name: _told(challenger, name, kinds) for name in ("replay", "recent") if (name, CLEAN) in challenger.pieces
+    }
+    where = max(shares, key=lambda name: shares[name])
+    now = shares[where]
     if before < _LEAST_POWER:
         return Check(
             "power", None, "The champion finds hardly any controlled anomaly beyond its threshold.", now, before
@@ -146,16 +153,16 @@ def check_power(champion: Answers, challenger: Answers, limits: Limits) -> Check
     limit = limits.min_power * before
     passed = now >= limit
     sentence = (
-        f"Of controlled anomalies in what was learned before it finds {now:.0%} beyond its threshold, the champion "
-        f"{before:.0%}"
+        f"Of controlled anomalies in {_WORDS[where]} it finds {now:.0%} beyond its threshold, the champion "
+        f"{before:.0%} in what was learned before"
     )
     sentence += "." if passed else f": fewer than {limit:.0%}. It would keep silent about what the champion tells."
-    return Check("power", passed, sentence, now, before, limit)
+    return Check("power", passed, sentence, now, before, limit, details=shares)
 
 
-def _told(one: Answers, kinds: list[str]) -> float:
-    """Share of the replay's probes of these kinds beyond the threshold, 0 of none."""
-    shares = [float(np.mean(one.pieces["replay", kind] >= one.calibration.threshold)) for kind in kinds]
+def _told(one: Answers, name: str, kinds: list[str]) -> float:
+    """Share of the probes of these kinds in a set that are beyond the threshold, 0 of none."""
+    shares = [float(np.mean(one.pieces[name, kind] >= one.calibration.threshold)) for kind in kinds]
     return sum(shares) / max(len(shares), 1)
 
 

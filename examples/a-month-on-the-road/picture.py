@@ -31,16 +31,16 @@ def draw(days: Sequence[Day], path: Path) -> None:
     numbers = [day.number for day in days]
     figure, axes = plt.subplots(4, 1, sharex=True, figsize=(11, 9), height_ratios=(3, 1.4, 1.8, 0.6))
     scores, alarms, drift, season = axes
-    scores.fill_between(
-        numbers, [day.median for day in days], [day.high for day in days], alpha=0.3, label="50 to 95 %"
-    )
-    scores.plot(numbers, [day.median for day in days], label="median, normal frames")
+    medians = [day.median for day in days]
+    scores.fill_between(numbers, medians, [day.high for day in days], alpha=0.3, label="50 to 95 %")
+    scores.plot(numbers, medians, label="median, normal frames")
     scores.plot(numbers, [day.threshold for day in days], color="tab:red", drawstyle="steps-mid", label="threshold")
     scores.set_ylabel("anomaly score")
-    alarms.bar(numbers, [day.false_alarms for day in days], color="tab:orange", label="false alarms")
-    alarms.plot(numbers, [day.found for day in days], "k.", label="anomalies found")
-    alarms.plot(numbers, [day.shown for day in days], "k_", label="anomalies there were")
-    alarms.set_ylabel("a drive")
+    alarms.bar(numbers, [day.alarmed for day in days], color="tab:orange", label="of normal frames, alarmed")
+    shares = [day.found / day.shown if day.shown else float("nan") for day in days]
+    alarms.plot(numbers, shares, "k.", label="of anomalies, found")
+    alarms.set_ylim(-0.05, 1.6)
+    alarms.set_ylabel("share")
     drift.plot(numbers, [day.drift for day in days], color="tab:brown", marker=".", label="largest shift")
     drift.axhline(1.0, color="0.6", linewidth=0.8)
     drift.set_ylabel("drift")

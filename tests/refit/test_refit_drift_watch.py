@@ -10,6 +10,7 @@ from edgevad.errors import OptionError
 from edgevad.events import Incident
 from edgevad.events.counters import RunSnapshot
 from edgevad.refit.drift_watch import DriftWatch, WatchSpec
+from edgevad.runtime.pipeline import Pipeline
 from edgevad.service.config import load_config
 from edgevad.service.sinks import Deferred, SinkSet
 
@@ -120,12 +121,16 @@ def test_a_spec_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
         WatchSpec(**wrong)
 
 
+def _no_pipeline() -> Pipeline:
+    raise AssertionError("nobody who watches for drift asks for it")
+
+
 def test_a_service_that_watches_tells_the_metrics_page(
     tmp_path: Path, edgevad_home: Path, replaying_bundle: Bundle
 ) -> None:
     path = tmp_path / "car.toml"
     path.write_text('[[camera]]\nname = "front"\nsource = "/dev/video0"\n[drift]\ncompared_s = 60\nlook_s = 30\n')
-    sinks = SinkSet(RunSnapshot)
+    sinks = SinkSet(RunSnapshot, _no_pipeline)
     [watch] = sinks.of(load_config(path))
     assert sinks.drift() == {}
     watch.start(run_of(replaying_bundle))

@@ -187,12 +187,14 @@ def test_the_bank_goes_into_every_call(read_only: bool) -> None:
             assert scores.latent.tolist() == [[50.0 * level * (1 + corner)] * 4]
 
 
-def test_the_bank_is_held_where_it_lies_and_not_copied_for_each_call() -> None:
+def test_the_bank_is_held_once_and_another_one_counts_from_the_next_call_on() -> None:
     bank = np.ones((5, 2, 5), np.float32)
     backend = OpenVinoBackend(made(PARTS, bank=[5, 2, 5]), BANKED, where=WHERE, bank=bank)
     frames = np.zeros((1, 32, 32, 3), np.uint8)
     assert backend.score(frames, None).latent[0, 0] == 50.0
     bank[0, 0, 0] = 51.0
+    assert backend.score(frames, None).latent[0, 0] == 50.0  # a copy: the caller's array is the caller's
+    backend.remember(bank)
     assert backend.score(frames, None).latent[0, 0] == 100.0
 
 
