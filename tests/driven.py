@@ -15,7 +15,7 @@ from edgevad.drives.log import DriveLog
 from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.events import RunInfo
 from edgevad.runtime.pipeline import Result
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources import Frame
 
 START_NS = 1_800_000_000 * 10**9

@@ -22,8 +22,8 @@ from edgevad.refit.observer import RefitObserver
 from edgevad.refit.pieces import HELD_OUT_SHARE, Piece, cut, hold_out, thinned
 from edgevad.refit.selection import ChosenDrive, Selection
 from edgevad.refit.taking import Taken, take
-from edgevad.runtime.preprocess import shrink
 from edgevad.runtime.remembering import Rememberer
+from edgevad.runtime.shrinking import shrink
 from edgevad.spec import InputSpec
 
 __all__ = ["BUDGET_FRAMES", "select"]

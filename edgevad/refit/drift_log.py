@@ -26,7 +26,7 @@ from edgevad.errors import OutputError, StoreError
 from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
 from edgevad.refit.drift_sample import Sample, SampleBuilder
 from edgevad.refit.drift_taking import IMAGE_EVERY_S, is_due
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources.opencv import BadImageError, decode_image
 from edgevad.spec import InputSpec
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
 from edgevad.refit.drift_sample import Sample, SampleBuilder
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 from edgevad.spec import InputSpec
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.runtime.lens import LensMonitor
-from edgevad.runtime.preprocess import MIN_SIDE_PX, shrink
+from edgevad.runtime.preprocess import MIN_SIDE_PX
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources import open_source
 from edgevad.sources.frame import Frame
 

@@ -30,8 +30,8 @@ from edgevad.model.bank import FORGET_ABOVE
 from edgevad.refit.coreset import Episode, condensed, episodes_of_bank, laid_out
 from edgevad.refit.learned import Learned
 from edgevad.refit.place import RefitHome
-from edgevad.runtime.preprocess import shrink
 from edgevad.runtime.remembering import Rememberer
+from edgevad.runtime.shrinking import shrink
 from edgevad.spec import NEAREST_EPISODES, BankShape
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from edgevad.refit.choosing import select
 from edgevad.refit.gathering import gather, never_train_in
 from edgevad.refit.pieces import thinned
 from edgevad.runtime.pipeline import Result
-from edgevad.runtime.preprocess import shrink
 from edgevad.runtime.remembering import Rememberer
+from edgevad.runtime.shrinking import shrink
 from edgevad.sources import Frame
 from edgevad.spec import InputSpec, MotionSpec
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.degrade import degraded
 from edgevad.refit.drift_figures import IMAGE_FIGURES, MemoryFigures, image_figures
 from edgevad.refit.drift_sample import Sample, SampleBuilder
-from edgevad.runtime.preprocess import shrink
+from edgevad.runtime.shrinking import shrink
 
 
 def picture(seed: int = 0) -> np.ndarray:
