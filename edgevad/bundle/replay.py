@@ -6,6 +6,7 @@ that motion and sliding windows mean the same in them as on the road.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,32 @@ class Replay:
         """Of these stretches, evenly spread, as many as stay within `frames` and `max_bytes`."""
         return Replay.of(self.cache(), self.anomaly, np.ones(len(self), np.bool_), frames=frames, max_bytes=max_bytes)
 
+    def without(self, images: npt.NDArray[np.uint8]) -> Replay | None:
+        """Without the frames that are among `images` (N, h, w, 3); None where nothing is left."""
+        known = {_digest(image) for image in images}
+        keep = np.array([_digest(image) not in known for image in self.images], np.bool_)
+        if keep.all():
+            return self
+        return Replay.of(self.cache(), self.anomaly, keep, frames=len(self), max_bytes=1 << 62)
+
+    def joined(self, later: Replay) -> Replay:
+        """The stretches of both, these first; of frames alike (with motion, or without)."""
+        motion = None
+        if self.motion is not None and later.motion is not None:
+            motion = np.concatenate([self.motion, later.motion])
+        segments, first = [], 0
+        for part in (self, later):
+            number = np.unique(part.segment, return_inverse=True)[1].reshape(-1)
+            segments.append(number + first)
+            first += int(number[-1]) + 1 if len(number) else 0
+        return Replay(
+            np.concatenate([self.images, later.images]),
+            motion,
+            np.concatenate([self.timestamp_ns, later.timestamp_ns]),
+            np.concatenate(segments).astype(np.int32),
+            np.concatenate([self.anomaly, later.anomaly]),
+        )
+
     def cache(self) -> FrameCache:
         """The same frames as everything that learns or judges takes them; in memory."""
         from edgevad.model.cache import FrameCache
@@ -121,6 +148,10 @@ class Replay:
         if motion is not None and not np.isfinite(motion).all():
             raise ValueError("its motion is not all numbers")
         return cls(arrays["frames"], motion, arrays["timestamp_ns"], arrays["segment"], arrays["anomaly"])
+
+
+def _digest(image: npt.NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 def _stretches(segment: npt.NDArray[np.integer], keep: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

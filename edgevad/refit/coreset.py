@@ -21,7 +21,7 @@ import numpy.typing as npt
 from edgevad.runtime.remembering import bank_entries
 from edgevad.spec import EXCLUDED, NEAREST_EPISODES, BankShape
 
-__all__ = ["Episode", "condensed", "episodes_of_bank", "laid_out"]
+__all__ = ["Episode", "condensed", "dated", "episodes_of_bank", "laid_out"]
 
 Floats = npt.NDArray[np.float32]
 Times = npt.NDArray[np.float64]
@@ -30,6 +30,9 @@ Times = npt.NDArray[np.float64]
 LEAST_SHARE = 0.25
 # Entries that an episode's distance to others is measured by: evenly from it, it costs their product.
 COMPARED = 64
+# Coordinates are the same frame's where they differ, squared, by at most this share of their squared norm: one graph
+# gives the same frame the same but for the last digits.
+SAME_FRAME = 1e-8
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,26 @@ def episodes_of_bank(bank: Floats) -> list[Episode]:
         kept = rows[rows[:, -1] < EXCLUDED][:, :-1]
         if len(kept):
             found.append(Episode(np.ascontiguousarray(kept), np.full(len(kept), np.inf)))
+    return found
+
+
+def dated(old: Sequence[Episode], coordinates: Floats, times_s: Times) -> list[Episode]:
+    """Remembered episodes, their entries dated that are frames of those with `coordinates` (N, d), seen at `times_s`.
+
+    A log that is learnt from a second time is remembered from the first: without its times a frame would be held
+    against itself.
+    """
+    norm = np.square(coordinates.astype(np.float64)).sum(axis=1)
+    found = []
+    for episode in old:
+        squared = _squared(episode.coordinates, coordinates)
+        nearest = squared.argmin(axis=1)
+        # Said again for the nearest only: the other way of computing cancels digits.
+        apart = np.square(episode.coordinates.astype(np.float64) - coordinates[nearest]).sum(axis=1)
+        is_same = apart <= SAME_FRAME * norm[nearest]
+        found.append(
+            Episode(episode.coordinates, np.where(is_same, times_s[nearest], episode.times_s), episode.stretches)
+        )
     return found
 
 

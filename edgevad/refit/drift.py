@@ -143,7 +143,7 @@ def drift_of_drives(
     reference = DriftReference.of(bundle)
     reader = LegReader(root, reference, bundle.manifest.input, cache)
     with open_drives(root) as catalogue:
-        chosen, notes = _chosen(catalogue, reference, spec.days)
+        chosen, notes = _chosen(catalogue, reader, spec.days)
         reader.forget_others(catalogue)
     measured: dict[tuple[str, str], list[tuple[int, Sample]]] = defaultdict(list)
     for done, (number, day, drive, leg) in enumerate(chosen, start=1):
@@ -209,12 +209,12 @@ def _enough(window: Sequence[Sample], enough_s: float) -> list[Sample]:
 
 
 def _chosen(
-    catalogue: Catalogue, reference: DriftReference, most_days: int
+    catalogue: Catalogue, reader: LegReader, most_days: int
 ) -> tuple[list[tuple[int, str, DriveRow, LegRow]], list[str]]:
     """The legs of the last days that may be read: number of their drive, day, drive and leg; and what was left out."""
     drives = {drive.name: drive for drive in catalogue.drives()}
     numbers = {name: number for number, name in enumerate(drives)}
-    found, marked, other = [], 0, 0
+    found, marked = [], 0
     for leg in catalogue.legs():
         if leg.start_ns is None or leg.state in ("open", "broken"):
             continue
@@ -222,11 +222,11 @@ def _chosen(
             marked += 1
             continue
         drive = drives[leg.drive]
-        other += drive.info.get("bundle_digest") != reference.digest
         day = time.strftime("%Y-%m-%d", time.gmtime(leg.start_ns / 1e9))
         found.append((numbers[leg.drive], day, drive, leg))
     last = list(dict.fromkeys(day for _, day, _, _ in found))[-most_days:]
     found = [one for one in found if one[1] in last]
+    other = sum(not reader.is_of_the_bundle(drive, leg) for _, _, drive, leg in found)
     notes = []
     if marked:
         notes.append(f"{marked} legs are marked never-train and were not looked at")

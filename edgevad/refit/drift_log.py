@@ -20,7 +20,7 @@ from edgevad.bundle.arrays import arrays_from_npz
 from edgevad.drives.catalogue import Catalogue
 from edgevad.drives.layout import leg_name
 from edgevad.drives.messages import IMAGE, SCORE
-from edgevad.drives.reading import messages_of
+from edgevad.drives.reading import messages_of, metadata_of
 from edgevad.drives.rows import DriveRow, LegRow
 from edgevad.errors import OutputError, StoreError
 from edgevad.refit.drift_reference import SCORE_EVERY_S, DriftReference
@@ -71,13 +71,20 @@ class LegReader:
             StoreError: the leg cannot be read.
             MissingExtraError: the extra `drives` is not installed.
         """
-        with_scores = drive.info.get("bundle_digest") == self._reference.digest
+        with_scores = self.is_of_the_bundle(drive, leg)
         name = f"{leg.sha256[:32]}.npz"
         if (known := self._remembered(name)) is not None:
             return known
         found = self._measured(self._root / leg.drive / leg_name(leg.number), with_scores=with_scores)
         self._remember(name, found)
         return found
+
+    def is_of_the_bundle(self, drive: DriveRow, leg: LegRow) -> bool:
+        """Whether the reference's bundle scored this leg: one may have been activated while the drive was logged."""
+        digest = drive.info.get("bundle_digest")
+        with suppress(StoreError, OSError):
+            digest = metadata_of(self._root / leg.drive / leg_name(leg.number)).get("bundle_digest", digest)
+        return digest == self._reference.digest
 
     def forget_others(self, catalogue: Catalogue) -> None:
         """Remove what is remembered of legs that are gone, and of other bundles."""

@@ -89,8 +89,9 @@ class DriftReference:
 
     def column(self, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Values and blocks of the reference's frames for figure `k`."""
-        sample = self.scores if self.figures[k].is_score else self.frames
-        return sample.values[:, k], sample.blocks()
+        if not self.figures[k].is_score:
+            return self.frames.values[:, k], self.frames.blocks()
+        return self.scores.values[:, k], _blocks_of_copies(self.scores, len(self.calibration.parts))
 
     def figures_of(self, small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Of a frame at model size (h, w, 3) the figures from `first_image_column` on: those of image and memory.
@@ -109,6 +110,14 @@ class DriftReference:
     @property
     def first_image_column(self) -> int:
         return len(self.calibration.parts)
+
+
+def _blocks_of_copies(scores: Sample, parts: int) -> npt.NDArray[np.int64]:
+    """As `Sample.blocks`; rows that are there several times, as a recalibrated bundle has those of before
+    (`edgevad.refit.score_rows`), lie in one block: what is repeated is no surer for it."""
+    rows = np.concatenate([scores.time_ns[:, None].astype(np.float64), scores.values[:, :parts]], axis=1)
+    _, first, copy = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return np.asarray(scores.blocks()[first[copy.reshape(-1)]], dtype=np.int64)
 
 
 def deviates_of(

@@ -204,12 +204,22 @@ class FineTuning:
             raise RefitError(
                 f"{count} frames to learn from", expected=f"at least {fewest}", fix="Choose more drives, or longer ones"
             )
+        self.replay = self._without_chosen(fewest)
         mixture = Mixture.build(self.folder.cache, self.replay, self.selection)
         # Whether the camera moves was decided when the model was made, and its parts were chosen by that.
         with suppress(KeyError, TypeError, ValueError):
             camera = CameraDecision.from_json(self._earlier["camera"])
             return replace(mixture, cache=replace(mixture.cache, camera=camera))
         return mixture
+
+    def _without_chosen(self, fewest: int) -> Replay:
+        """The replay without frames that were chosen again: of those that are held out now nothing is to be learned,
+        and the others would be compared with themselves; these stay where hardly any would be left."""
+        chosen = self.selection.cache.images
+        found = self.replay.without(chosen)
+        if found is None or len(found) < fewest:
+            found = self.replay.without(chosen[self.selection.held_out])
+        return found or self.replay
 
     def _learner(self, mixture: Mixture) -> Trainer:
         """The trainer where it stands: at its last checkpoint, or at the earlier model."""

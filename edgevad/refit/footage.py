@@ -147,6 +147,19 @@ class PlainFootage(Footage):
                 too_small = min(frame.image.shape[:2]) < MIN_SIDE_PX
                 verdict = None if too_small else lens.push(frame, shrink(frame.image, _LENS_PX))
                 faults.append(verdict is not None and (verdict.fault is not None or verdict.repeats))
-        time_ns = np.array(times, np.int64)
-        index = FrameIndex.of_times(time_ns, time_ns, np.array(stretches, np.int32))
+        timestamp_ns, stretch = np.array(times, np.int64), np.array(stretches, np.int32)
+        index = FrameIndex.of_times(_on_one_clock(timestamp_ns, stretch), timestamp_ns, stretch)
         return replace(index, fault=np.array(faults, np.bool_)), camera
+
+
+def _on_one_clock(timestamp_ns: npt.NDArray[np.int64], stretch: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Times (N,) that grow from stretch to stretch: of many clips each begins at 0, and they are not the same time."""
+    time_ns = timestamp_ns.copy()
+    begins = np.flatnonzero(np.r_[True, np.diff(stretch) != 0])
+    last_ns = None
+    for first, end in zip(begins, np.r_[begins[1:], len(time_ns)], strict=True):
+        part = time_ns[first:end]
+        if last_ns is not None and part.min() < last_ns:
+            part += last_ns - part.min()
+        last_ns = part.max()
+    return time_ns

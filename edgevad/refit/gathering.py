@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ def gather(
     events: Path | None = None,
     on_leg: Callable[[int], object] = lambda done: None,
 ) -> Gathered:
-    """The footage of `drives`: folders of logged drives, single drives ("DRIVE?camera=front", too), other recordings.
+    """The footage of `drives`: folders of logged drives, single drives ("DRIVE?camera=front", too) or legs of them,
+    globs of these, other recordings. What is named twice is taken once.
 
     What is marked *never train* is left out, and so are open and broken legs; of the latter a note is made.
 
@@ -71,14 +73,21 @@ def gather(
         done += 1
         on_leg(done)
 
-    for name in drives:
-        folders, camera = _drive_folders(fspath(name))
-        wanted = cameras if camera is None else [camera]
-        if folders is None:
-            _gather_plain(fspath(name), since_ns, wanted, found)
-            advance()
-        for folder in folders or ():
-            _gather_drive(folder, since_ns, wanted, marks, found, advance)
+    logged: dict[Path, _Logged] = {}
+    plain: dict[str, str] = {}
+    for name in [fspath(drive) for drive in drives]:
+        meant, others = _meant(name)
+        for one in meant:
+            key = one.folder.resolve()
+            logged[key] = one.joined(logged[key]) if key in logged else one
+        if not meant:
+            plain.setdefault(str(Path(name).resolve()) if Path(name).exists() else name, name)
+        found.notes += [f"{other}: no drive; name it by itself if it is to be learned from." for other in others]
+    for name in plain.values():
+        _gather_plain(name, since_ns, cameras, found)
+        advance()
+    for one in logged.values():
+        _gather_drive(one, since_ns, cameras, marks, found, advance)
     return found
 
 
@@ -86,35 +95,76 @@ def never_train_in(sources: Iterable[str]) -> list[str]:
     """Drives, or legs of them (DRIVE/000003), among `sources` that are marked *never train*."""
     marked: dict[str, None] = {}
     for source in sources:
-        path = Path(source)
-        if leg_number(path) is not None and path.is_file():
-            if marks_in_doubt(path.parent).holds("never_train", leg_number(path) or 0):
-                marked[f"{path.parent.name}/{path.stem}"] = None
-            continue
         with suppress(OSError, EdgevadError):
-            for folder in _drive_folders(source)[0] or ():
-                marks = marks_in_doubt(folder)
-                legs = [number for number in map(leg_number, sorted(folder.iterdir())) if number is not None]
+            for one in _meant(source)[0]:
+                marks = marks_in_doubt(one.folder)
+                all_legs = [number for number in map(leg_number, sorted(one.folder.iterdir())) if number is not None]
+                legs = [number for number in all_legs if one.legs is None or number in one.legs]
                 held = [number for number in legs if marks.holds("never_train", number)]
-                names = [folder.name] if len(held) == len(legs) else [f"{folder.name}/{number:06d}" for number in held]
+                is_whole = one.legs is None and len(held) == len(legs)
+                names = [one.folder.name] if is_whole else [f"{one.folder.name}/{number:06d}" for number in held]
                 marked.update(dict.fromkeys(names))
     return list(marked)
 
 
-def _drive_folders(name: str) -> tuple[list[Path] | None, str | None]:
-    """The folders of logged drives that `name` means, None where it is another recording; and the camera it names."""
-    text, _, camera = name.rpartition("?camera=") if "?camera=" in name else (name, "", "")
-    path = Path(text)
+@dataclass(frozen=True)
+class _Logged:
+    """A logged drive that was named.
+
+    Attributes:
+        legs: numbers of those that were; None means all.
+        cameras: as `Frame.source_id`; None means all.
+    """
+
+    folder: Path
+    legs: frozenset[int] | None = None
+    cameras: frozenset[str] | None = None
+
+    def joined(self, other: _Logged) -> _Logged:
+        """Both, where the drive was named twice."""
+        legs = None if self.legs is None or other.legs is None else self.legs | other.legs
+        cameras = None if self.cameras is None or other.cameras is None else self.cameras | other.cameras
+        return _Logged(other.folder, legs, cameras)
+
+
+def _meant(name: str) -> tuple[list[_Logged], list[str]]:
+    """The logged drives that `name` means, as `open_source` reads it; and what else it does where it is a glob of some.
+
+    Whatever way leads to a leg, its drive's marks and events are found.
+    """
+    if "://" in name or " ! " in name:
+        return [], []
+    text, cameras = name, None
+    if "?camera=" in name and not Path(name).exists():
+        text, _, camera = name.rpartition("?camera=")
+        cameras = frozenset([camera]) if camera else None
+    with suppress(RuntimeError):  # no user of that name
+        text = str(Path(text).expanduser())
+    paths = [Path(text)]
+    if glob.has_magic(text) and not paths[0].exists():
+        paths = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 - as open_source
+    found: list[_Logged] = []
+    others: list[str] = []
+    for path in paths:
+        meant = _meant_by_path(path)
+        found += [_Logged(one.folder, one.legs, cameras) for one in meant]
+        if not meant and path.name != CATALOGUE_NAME:
+            others.append(str(path))
+    return found, others if found else []
+
+
+def _meant_by_path(path: Path) -> list[_Logged]:
+    if path.is_file():
+        number = leg_number(path)
+        return [] if number is None else [_Logged(path.parent, frozenset([number]))]
     if not path.is_dir():
-        return None, None
+        return []
     if any(leg_number(inner) is not None for inner in path.iterdir()):
-        return [path], camera or None
+        return [_Logged(path)]
     folders = list(dict.fromkeys(path / drive for drive, _, _ in legs_in(path)))
-    if folders or (path / CATALOGUE_NAME).exists():
-        if not folders:
-            raise StoreError("there are no drives", where=path, fix="edgevad run --log DIR logs some")
-        return folders, camera or None
-    return None, None
+    if not folders and (path / CATALOGUE_NAME).exists():
+        raise StoreError("there are no drives", where=path, fix="edgevad run --log DIR logs some")
+    return [_Logged(folder) for folder in folders]
 
 
 def _gather_plain(name: str, since_ns: int | None, cameras: Collection[str] | None, found: Gathered) -> None:
@@ -132,13 +182,14 @@ def _gather_plain(name: str, since_ns: int | None, cameras: Collection[str] | No
 
 
 def _gather_drive(
-    folder: Path,
+    named: _Logged,
     since_ns: int | None,
     cameras: Collection[str] | None,
     marks: _Marks,
     found: Gathered,
     advance: Callable[[], None],
 ) -> None:
+    folder = named.folder
     rows, run_id, events = _catalogued(folder)
     drive_marks = marks_in_doubt(folder)
     notes = DriveNotes()
@@ -150,6 +201,8 @@ def _gather_drive(
         number = leg_number(path) or 0
         row = rows.get(number)
         reason = _reason_against(path, row, number, drive_marks, since_ns)
+        if named.legs is not None and number not in named.legs:
+            reason = "not asked for"
         leg = Leg(path, row.sha256 if row is not None else "")
         try:
             if not path.name.endswith(".part"):
@@ -158,12 +211,14 @@ def _gather_drive(
                 if reason is None:
                     legs.append(leg)
         except StoreError:
+            notes.forget_images(leg)
             reason = "broken"
         if reason is not None:
             reasons[reason] = reasons.get(reason, 0) + 1
         advance()
     found.notes += [f"{folder.name}: {count} {'legs' if count > 1 else 'leg'} {why}." for why, count in reasons.items()]
-    for camera in list(notes.images):
+    cameras = cameras if named.cameras is None else named.cameras
+    for camera in [camera for camera, images in notes.images.items() if images]:
         if cameras is None or camera in cameras:
             found.footage.append(LoggedFootage(folder, camera, legs, notes, marks.get(run_id, {})))
 

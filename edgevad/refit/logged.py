@@ -84,6 +84,12 @@ class DriveNotes:
             for camera, times in new.items():
                 self._match(camera, times)
 
+    def forget_images(self, leg: Leg) -> None:
+        """What was read of the images in `leg`, which turned out to be broken; its events stay."""
+        for images in self.images.values():
+            for key in [key for key, note in images.items() if note.leg == leg]:
+                del images[key]
+
     def add_event(self, row: EventRow) -> None:
         """One that is over stays so."""
         known = self.events.get(row.id)

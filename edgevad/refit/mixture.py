@@ -88,7 +88,7 @@ class Mixture:
             np.full(len(replay), earlier_share / len(replay)),
             (1.0 - earlier_share) * trust / trust.sum(),
         ]
-        doubted = np.concatenate([np.zeros(len(replay), np.bool_), selection.weight[rows] < selection.weight.max()])
+        doubted = np.concatenate([np.zeros(len(replay), np.bool_), selection.weight[rows] < 1.0])
         return cls(cache, np.concatenate(sides), earlier, doubted, rows)
 
 

@@ -35,7 +35,7 @@ from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import RefitError
 from edgevad.model.bank import BankPlan
 from edgevad.model.cache import FrameCache
-from edgevad.refit.coreset import Episode, condensed, episodes_of_bank, laid_out
+from edgevad.refit.coreset import Episode, condensed, dated, episodes_of_bank, laid_out
 from edgevad.refit.elsewhere import score_elsewhere, score_replay
 from edgevad.refit.observer import RefitObserver
 from edgevad.refit.precision import quantised_agreement
@@ -196,7 +196,8 @@ def _learned(
     if not episodes:
         raise RefitError("not one frame to remember", fix="Choose drives that are not all events")
     observer.stage("scoring what is new against all that is remembered", len(cache))
-    bank, times_s = laid_out(condensed(episodes_of_bank(old), episodes, shape), shape)
+    known = dated(episodes_of_bank(old), coordinates, plan.times_s)
+    bank, times_s = laid_out(condensed(known, episodes, shape), shape)
     score = score_elsewhere(engine, cache, bank, times_s, plan.apart_s, observer.advance)
     return _Learned(bank, score, int(keep.sum()))
 
@@ -295,27 +296,24 @@ def _selftest(bundle: Bundle, bank: npt.NDArray[np.float32] | None, precision: s
 def _replay(
     old: Replay | None, recent: Selection, anomaly: npt.NDArray[np.float64], normal: npt.NDArray[np.bool_]
 ) -> Replay | None:
-    """Stretches of before and of now, half each; a bundle that brings none gets none."""
+    """Stretches of before and of now, half each where there are as many; a bundle that brings none gets none."""
     if old is None:
         return None
     keep = normal & ~recent.in_event & (recent.weight >= 1.0)
-    limits = REPLAY_FRAMES // 2, REPLAY_BYTES // 2
-    new = Replay.of(recent.cache, anomaly, keep, frames=limits[0], max_bytes=limits[1])
-    before = old.thinned(*limits)
-    return old if new is None or before is None else _joined(before, new)
+    frame_bytes = sum(array[:1].nbytes for array in (old.images, old.motion) if array is not None)
+    most = min(REPLAY_FRAMES, REPLAY_BYTES // frame_bytes)
+    # Of a log that is learnt from a second time, frames would be there twice.
+    rest = old.without(recent.cache.images)
+    new = Replay.of(recent.cache, anomaly, keep, frames=max(most // 2, most - _count(rest)), max_bytes=REPLAY_BYTES)
+    if new is None or rest is None:
+        return old if new is None else new
+    # Where what is new has less than its half, what was before takes what is left.
+    before = rest.thinned(max(most // 2, most - len(new)), REPLAY_BYTES)
+    return new if before is None else before.joined(new)
 
 
-def _joined(before: Replay, new: Replay) -> Replay:
-    motion = None
-    if before.motion is not None and new.motion is not None:
-        motion = np.concatenate([before.motion, new.motion])
-    return Replay(
-        np.concatenate([before.images, new.images]),
-        motion,
-        np.concatenate([before.timestamp_ns, new.timestamp_ns]),
-        np.concatenate([before.segment, new.segment + before.segment[-1] + 1]).astype(np.int32),
-        np.concatenate([before.anomaly, new.anomaly]),
-    )
+def _count(replay: Replay | None) -> int:
+    return 0 if replay is None else len(replay)
 
 
 def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned: _Learned) -> dict[str, Any]:

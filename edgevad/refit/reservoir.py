@@ -60,8 +60,8 @@ def renewed(
     # Where one side has less than its share, the other takes what is left.
     old = min(len(replay), max(round(share * most), most - len(found)))
     rng = np.random.default_rng([seed, stands_for])
-    parts = [_drawn(replay, old, rng), _drawn(found, most - old, rng)]
-    return Reservoir(_joined(parts), stands_for)
+    earlier_part, new_part = _drawn(replay, old, rng), _drawn(found, most - old, rng)
+    return Reservoir(earlier_part.joined(new_part), stands_for)
 
 
 def _drawn(replay: Replay, most: int, rng: np.random.Generator) -> Replay:
@@ -77,20 +77,4 @@ def _drawn(replay: Replay, most: int, rng: np.random.Generator) -> Replay:
         replay.timestamp_ns[rows],
         replay.segment[rows],
         replay.anomaly[rows],
-    )
-
-
-def _joined(parts: list[Replay]) -> Replay:
-    motion = [part.motion for part in parts if part.motion is not None]
-    segments, first = [], 0
-    for part in parts:
-        number = np.unique(part.segment, return_inverse=True)[1]
-        segments.append(number + first)
-        first += int(number[-1]) + 1 if len(number) else 0
-    return Replay(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate(motion) if motion else None,
-        np.concatenate([part.timestamp_ns for part in parts]),
-        np.concatenate(segments).astype(np.int32),
-        np.concatenate([part.anomaly for part in parts]),
     )

@@ -110,6 +110,7 @@ class SlowLearner(Sink):
         self._waiting: deque[_Candidate] = deque()
         self._taken_ns: dict[str, int] = {}
         self._unquiet_ns: dict[str, int] = {}
+        self._latest_ns: dict[str, int] = {}
 
     def figures(self) -> Mapping[str, int]:
         memory = self._memory
@@ -125,6 +126,9 @@ class SlowLearner(Sink):
             return
         frame = result.frame
         camera, at_ns = frame.source_id, frame.timestamp_ns
+        self._latest_ns[camera] = at_ns
+        if len(self._latest_ns) > _MOST_WAITING:
+            self._latest_ns.pop(next(iter(self._latest_ns)))
         if result.is_anomaly or result.state == "fault":
             self._disturbed(camera, at_ns)
         self._settle(camera, frame.segment, at_ns)
@@ -164,10 +168,11 @@ class SlowLearner(Sink):
 
     def _disturbed(self, camera: str, at_ns: int) -> None:
         """Something was seen: what waits, of whatever camera, is not to be trusted, and for a while nothing is."""
-        self._unquiet_ns[camera] = max(at_ns, self._unquiet_ns.get(camera, at_ns))
-        # What one camera sees in a minute another one may have seen in this one.
+        # What one camera sees in a minute another one may have seen in this one. Each has a clock of its own.
+        for other, latest_ns in {**self._latest_ns, camera: at_ns}.items():
+            self._unquiet_ns[other] = max(latest_ns, self._unquiet_ns.get(other, latest_ns))
         self._waiting.clear()
-        if len(self._unquiet_ns) > _MOST_WAITING:
+        while len(self._unquiet_ns) > 2 * _MOST_WAITING:
             self._unquiet_ns.pop(next(iter(self._unquiet_ns)))
 
     def _may_wait(self, result: Result) -> bool:
@@ -235,6 +240,8 @@ class _Memory:
         self._began_ns: int | None = None
         self._most = max(1, min(int(spec.most_share * bank.shape[0]), bank.shape[0] - NEAREST_EPISODES))
         self._twins = _typical_gap(own)
+        if len(self.learned.episodes) > self._most:  # a smaller share is asked for than when they were learnt
+            self._reduce()
 
     @classmethod
     def of(cls, bundle: Bundle, spec: SlowSpec, home: RefitHome) -> _Memory | None:
@@ -252,6 +259,8 @@ class _Memory:
     def take(self, image: npt.NDArray[np.uint8], timestamp_ns: int, day: int) -> bool:
         """Whether this frame (h, w, 3) is remembered now: there is room today, and it is no twin of what is."""
         learned, spec = self.learned, self._spec
+        # A clock that is wrong until the network is there does not begin another day.
+        day = max(day, learned.day)
         today = learned.today if day == learned.day else 0
         if today >= spec.per_day:
             return False

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgevad.bundle.calibration import Calibration
 
-__all__ = ["FAR_OUT", "STANDS_OUT", "own_deviates"]
+__all__ = ["FAR_OUT", "STANDS_OUT", "drives_apart", "own_deviates"]
 
 Floats = npt.NDArray[np.float64]
 # Deviates from what is usual in its drive beyond which a frame stands out, and is far out.
@@ -39,16 +39,22 @@ def own_deviates(
     `windowed` (N, P) scores by the champion, `drive` (N,) which drive a frame is of.
     """
     found = np.full(len(windowed), -np.inf)
-    counts = {int(k): int(np.sum(drive == k)) for k in np.unique(drive)}
-    short = [k for k, count in counts.items() if count < _LEAST_FRAMES]
-    groups = [drive == k for k in counts if k not in short]
-    if short:
-        groups.append(np.isin(drive, short))
     amplitude = np.sqrt(np.maximum(np.asarray(windowed, np.float64), 0.0))
-    for group in groups:
+    for group in drives_apart(drive):
         for column, part in zip(amplitude[group].T, calibration.parts, strict=True):
             if part.margin is not None:
                 location = float(np.quantile(column, _CALM)) - NormalDist().inv_cdf(_CALM) * part.scale
                 deviates = (column - location) / part.scale - part.margin
                 found[group] = np.maximum(found[group], deviates)
     return found
+
+
+def drives_apart(drive: npt.NDArray[np.integer]) -> list[npt.NDArray[np.bool_]]:
+    """Masks (N,) of frames that are seen for themselves: each drive, and those that are too short for that together.
+
+    `drive` (N,) which drive a frame is of.
+    """
+    drives, counts = np.unique(drive, return_counts=True)
+    groups = [drive == one for one in drives[counts >= _LEAST_FRAMES]]
+    short = np.isin(drive, drives[counts < _LEAST_FRAMES])
+    return [*groups, short] if short.any() else groups

@@ -22,6 +22,7 @@ from edgevad.model.cache import FrameCache
 from edgevad.refit.observer import RefitObserver
 from edgevad.refit.selection import Selection
 from edgevad.refit.sight import sight_of
+from edgevad.refit.standing_out import drives_apart
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.backends.opening import open_backend
 
@@ -33,8 +34,6 @@ Floats = npt.NDArray[np.float64]
 _CALM_FROM, _CALM_TO, _POINTS = 0.02, 0.25, 16
 # Deviates from the calm beyond which a frame stands out, and is far out.
 _OUT, _FAR = 3.0, 6.0
-# A drive shorter than this says little of what is usual in it, and is seen with the others.
-_LEAST_FRAMES = 200
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,9 @@ def contamination(
     limits = limits or TrustLimits()
     observer = observer or RefitObserver()
     rows = np.flatnonzero(selection.weight > 0)
+    if not len(rows):
+        nothing = "All of the frames are of events that people confirmed: nothing is left to learn from."
+        return Trust(0.0, 0.0, selection.blind_share, 0.0, 0, (nothing,))
     observer.stage("asking the bundle in use", len(rows))
     engine = open_backend(bundle) if backend is None else backend
     try:
@@ -156,18 +158,14 @@ def own_deviates(
     """(N,) largest deviate, of the parts that decide, from the calm frames of each frame's own drive.
 
     `windowed` (N, P) scores, `drive` (N,) which drive a frame is of. A drive may be calmer than what the champion was
-    calibrated on, as under haze: its own spread counts only where it is the larger one.
+    calibrated on, as under haze: its own spread counts only where it is the larger one. (The gate's `own_deviates`
+    takes the champion's in any case: it is asked what must go on to stand out, not what must not be learned.)
     """
-    drives, counts = np.unique(drive, return_counts=True)
-    groups = [drive == one for one, count in zip(drives, counts, strict=True) if count >= _LEAST_FRAMES]
-    short = np.isin(drive, drives[counts < _LEAST_FRAMES])
-    if short.any():
-        groups.append(short)
     amplitude = np.sqrt(np.maximum(np.asarray(windowed, np.float64), 0.0))
     out = np.full(len(amplitude), -np.inf)
     shares = np.linspace(_CALM_FROM, _CALM_TO, _POINTS)
     normal = [NormalDist().inv_cdf(share) for share in shares]
-    for group in groups:
+    for group in drives_apart(drive):
         for column, part in zip(amplitude[group].T, calibration.parts, strict=True):
             if part.margin is None:
                 continue

@@ -294,3 +294,52 @@ def test_broken_and_older_legs_are_left_out_and_said(tmp_path: Path) -> None:
 def test_what_is_no_drive_is_refused(tmp_path: Path, drives: list[str], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         select(drives, SPEC, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    "way", ["{drive}/000001.mcap", "{drive}/*.mcap", "{root}/*", "{drive}/000001.mcap?camera=front"]
+)
+def test_whatever_way_leads_to_a_leg_its_marks_and_events_count(tmp_path: Path, way: str) -> None:
+    drive = log_drive(tmp_path / "drives", 20, anomaly_s=(2, 4), policy=SPARSE)
+    name = way.format(drive=drive, root=tmp_path / "drives")
+    chosen = select([name], SPEC, tmp_path / "work")
+    assert chosen.in_event.any()
+    assert [one.name for one in chosen.drives] == [drive.name]
+    with open_drives(tmp_path / "drives") as catalogue:
+        mark(tmp_path / "drives", catalogue, drive.name, never_train=True)
+    assert never_train_in([name])
+    with pytest.raises(RefitError, match="marked never train"):
+        select([name], SPEC, tmp_path / "work")
+
+
+def test_a_drive_that_is_named_twice_is_taken_once(tmp_path: Path) -> None:
+    drive = log_drive(tmp_path / "drives", 20, policy=SPARSE)
+    (tmp_path / "link").symlink_to(tmp_path / "drives")
+    once = select([drive], SPEC, tmp_path / "once")
+    names = [tmp_path / "drives", drive, tmp_path / "link", f"{drive}?camera=front", drive / "000001.mcap"]
+    assert len(select(names, SPEC, tmp_path / "twice")) == len(once)
+
+
+def test_a_leg_that_breaks_off_in_the_middle_is_left_out_as_a_whole(tmp_path: Path) -> None:
+    drive = log_drive(tmp_path, 40, policy=IN_TWO_LEGS)
+    before = len(gather([drive]).footage[0].index)
+    data = bytearray((drive / "000002.mcap").read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    (drive / "000002.mcap").write_bytes(bytes(data))
+    found = gather([drive])
+    assert found.notes == [f"{drive.name}: 1 leg broken."]
+    assert 0 < len(found.footage[0].index) < before
+    assert "000002.mcap" not in [leg.path.name for leg in found.footage[0].legs]
+    assert len(select([drive], SPEC, tmp_path / "work"))
+
+
+def test_of_many_short_clips_some_are_held_out(tmp_path: Path) -> None:
+    for clip in range(10):
+        (tmp_path / "clips" / f"{clip}").mkdir(parents=True)
+        for index in range(30):
+            start = 2 * index
+            image = np.ascontiguousarray(place(clip)[:, start : start + 64])
+            cv2.imwrite(str(tmp_path / "clips" / f"{clip}" / f"{index:03d}.jpg"), image)
+    chosen = select([tmp_path / "clips"], SPEC, tmp_path / "work")
+    assert 0 < chosen.held_out.sum() < len(chosen) / 2
+    assert chosen.cache.timestamp_ns.max() < 3 * 10**9  # its own times stay

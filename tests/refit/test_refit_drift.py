@@ -6,16 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driven import log_days, results, run_of
+from driven import START_NS, log_days, results, run_of
+from remembering import recording, write_remembering_bundle
 
 from edgevad.bundle import Bundle
 from edgevad.drives.folder import mark, open_drives
 from edgevad.drives.layout import leg_name
+from edgevad.drives.log import DriveLog
+from edgevad.drives.policy import LegRetention, LogPolicy
 from edgevad.errors import OptionError, RefitError, StoreError
 from edgevad.refit.drift import DriftReport, DriftSpec, drift_of_drives
 from edgevad.refit.drift_compare import compare
 from edgevad.refit.drift_reference import DriftReference
 from edgevad.refit.drift_taking import FrameTaker
+from edgevad.refit.recalibrate import recalibrate
+from edgevad.refit.selection import Selection
 from edgevad.report.drift_plot import plot_drift
 
 # The tiny bundle was calibrated on a minute.
@@ -192,3 +197,28 @@ def test_the_log_and_a_running_camera_give_the_same_figures(tmp_path: Path, repl
     # But for what JPEG does to noise.
     assert np.nanmax(np.abs(read.values[:, :2] - live.values[:, :2])) < 0.5
     assert run_of(replaying_bundle).bundle_digest == reference.digest
+
+
+def test_what_a_recalibrated_bundle_repeats_is_no_surer_for_it(tmp_path: Path) -> None:
+    before = write_remembering_bundle(tmp_path / "before", recording(200))
+    found = recalibrate(before, Selection.of_recording(recording(100, seed=3)), tmp_path / "found")
+    stretches = len(np.unique(found.training_scores().segment))
+    blocks = len(np.unique(DriftReference.of(found).column(0)[1]))
+    assert blocks < 40 < stretches  # of 100 frames of before in ten stretches, and of 80 seconds
+
+
+def test_a_bundle_that_was_activated_in_the_middle_of_a_drive_has_its_own_scores(
+    tmp_path: Path, replaying_bundle: Bundle
+) -> None:
+    """The drive was begun with another one, and its scores are on another scale."""
+    other = replace(run_of(replaying_bundle), bundle_digest="0" * 64)
+    with DriveLog(tmp_path, LogPolicy(image_fps_hz=None, pre_roll_s=0), LegRetention(floor_bytes=0)) as log:
+        log.start(other)
+        for result in results(150, deviate=9.0):
+            log.push(result)
+        log.continues(run_of(replaying_bundle))
+        for result in results(150, start_ns=START_NS + 151 * 10**9):
+            log.push(result)
+    report = look(tmp_path, replaying_bundle)
+    assert [note for note in report.notes if "1 legs were scored by another bundle" in note]
+    assert abs(report.days[0].comparison.moved["score patch"]) < 1.0

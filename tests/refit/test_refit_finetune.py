@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgevad._files import sha256_of
+from edgevad.bundle.replay import Replay
 from edgevad.errors import ModelError, OptionError, RefitError
 from edgevad.model.cache import FrameCache
 from edgevad.model.config import ModelConfig
@@ -191,3 +192,22 @@ def test_what_cannot_be_refitted_is_refused(champion: Path, chosen: Selection, t
         (bare / name).write_bytes((champion / name).read_bytes())
     with pytest.raises(RefitError, match="no frames of what it learned"):
         refit(bare, chosen, None, tmp_path / "new")
+
+
+def test_frames_that_are_chosen_again_are_not_learned_from_the_replay(
+    champion: Path, chosen: Selection, tmp_path: Path
+) -> None:
+    """What was learned from last time may be held out this time."""
+    before = ModelFolder(champion).read_replay()
+    last_time = Replay.of(chosen.cache, np.zeros(300), np.ones(300, np.bool_), frames=100, max_bytes=1 << 20)
+    assert before is not None
+    assert last_time is not None
+    run = FineTuning("refit", champion, chosen, before.joined(last_time), tmp_path / "new")
+    mixture = run._mixture()
+    assert mixture.earlier.sum() == len(before)
+    assert np.array_equal(mixture.cache.images[mixture.earlier], before.images)
+    # Of nothing else: what is held out is left out all the same.
+    mixture = FineTuning("refit", champion, chosen, last_time, tmp_path / "other")._mixture()
+    held = {image.tobytes() for image in chosen.cache.images[chosen.held_out]}
+    assert mixture.earlier.any()
+    assert not any(image.tobytes() in held for image in np.asarray(mixture.cache.images))

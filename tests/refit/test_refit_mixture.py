@@ -77,3 +77,9 @@ def test_what_cannot_be_mixed_is_refused(tmp_path: Path) -> None:
         Mixture.build(tmp_path / "m", replay_of(cache(100, 5)), replace(chosen, weight=np.zeros(400, np.float32)))
     with pytest.raises(RefitError, match="16x16 pixels and 1 of motion; expected frames of 16x16 pixels"):
         Mixture.build(tmp_path / "m", replay_of(cache(100, 5)), selection(motion=True))
+
+
+def test_where_every_frame_is_of_an_event_every_frame_is_doubted(tmp_path: Path) -> None:
+    chosen = replace(selection(), weight=np.full(400, 0.25, np.float32))
+    mixture = Mixture.build(tmp_path / "m", replay_of(cache(100, 5)), chosen)
+    assert np.array_equal(mixture.doubted, ~mixture.earlier)

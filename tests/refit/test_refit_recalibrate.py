@@ -185,3 +185,28 @@ def test_a_frame_is_compared_with_other_times_only(champion: Bundle) -> None:
 def test_neither_needs_torch() -> None:
     code = "import edgevad.refit.recalibrate, edgevad.refit.slow_learner, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_log_that_is_learnt_from_again_is_not_held_against_itself(champion: Bundle, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cache = recording(80)
+    means = np.clip(60 + rng.normal(0, 0.9, (len(cache), 3)).cumsum(axis=0), 5, 95)  # no view comes again
+    noise = rng.normal(0, 4, cache.images.shape)
+    images = np.clip(means[:, None, None, :] + noise, 0, 255).astype(np.uint8)
+    selection = Selection.of_recording(replace(cache, images=images), hold_out=0.0)
+    once = recalibrate(champion, selection, tmp_path / "once")
+    twice = recalibrate(once, selection, tmp_path / "twice")
+    first, second = (np.median(found.training_scores().score[-len(cache) :]) for found in (once, twice))
+    assert second > 0.7 * first
+
+
+def test_where_little_was_kept_before_the_new_takes_its_place_and_no_frame_is_there_twice(
+    champion: Bundle, tmp_path: Path
+) -> None:
+    once = recalibrate(champion, Selection.of_recording(dark()), tmp_path / "once")
+    before = once.replay()
+    assert before is not None
+    assert len(before) > 300  # a hundred of them the champion's
+    again = recalibrate(once, Selection.of_recording(dark()), tmp_path / "again").replay()
+    assert again is not None
+    assert len({image.tobytes() for image in again.images}) == len(again)

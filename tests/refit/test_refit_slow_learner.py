@@ -212,3 +212,38 @@ def test_a_bundle_that_remembers_nothing_is_left_alone(tiny_bundle: Path, tmp_pa
         slow.push(one)
     assert slow.figures() == {"remembered": 0, "waiting": 0}
     pipeline.scorer.close()
+
+
+def test_after_an_event_of_one_camera_the_others_are_not_trusted_for_a_while(
+    pipeline: FakePipeline, tmp_path: Path
+) -> None:
+    slow = learner(pipeline, tmp_path)
+    for one in results(5, camera="rear"):
+        slow.push(one)
+    slow.event(event(0.0, 5.0))
+    for one in results(9, start_s=5.0, camera="rear"):
+        slow.push(one)
+    assert slow.figures()["waiting"] == 0
+    for one in results(5, start_s=16.0, camera="rear"):
+        slow.push(one)
+    assert slow.figures()["waiting"] > 0
+
+
+def test_a_clock_that_is_set_back_begins_no_other_day(pipeline: FakePipeline, tmp_path: Path) -> None:
+    for day in (20_000, 0, 20_000, 0):  # a device without a clock of its own, started again and again
+        slow = learner(pipeline, tmp_path, replace(SPEC, per_day=3), day=day)
+        for one in results(40, seed=day + 1):
+            slow.push(one)
+        assert slow.figures()["remembered"] == 3
+
+
+def test_a_smaller_share_holds_for_what_was_learnt_before(pipeline: FakePipeline, tmp_path: Path) -> None:
+    many = replace(SPEC, episode_s=3.0, per_day=200)
+    slow = learner(pipeline, tmp_path, many)
+    for one in results(100):
+        slow.push(one)
+    [path] = RefitHome(tmp_path).learned.glob("*.npz")
+    assert len(Learned.load(path, 3).episodes) == 3
+    slow = learner(pipeline, tmp_path, replace(many, most_share=0.1))
+    assert slow._memory is not None
+    assert len(slow._memory.learned.episodes) == 1

@@ -119,3 +119,9 @@ def test_limits_can_be_set(tiny_bundle: Path) -> None:
     )
     assert not found.trusted
     assert found.to_json()["trusted"] is False
+
+
+def test_of_confirmed_events_alone_nothing_is_learned(tiny_bundle: Path) -> None:
+    found = contamination(chosen(np.zeros(FRAMES, np.float32)), Bundle.open(tiny_bundle))
+    assert found.frames == 0
+    assert found.reasons == ("All of the frames are of events that people confirmed: nothing is left to learn from.",)
