@@ -31,6 +31,8 @@ _LEAST_ALARM_S = 60.0
 # The 95th percentile of fewer frames is the slowest one. The slower a bundle, the longer it takes to have so many.
 _LEAST_FRAMES = 20
 _MOST_FRAMES = 4096
+# Where not one of so few was in time, nobody waits for twenty.
+_FEW_FRAMES = 5
 # A bundle as slow as the one before is no worse than that.
 _SLACK = 1.5
 # Starts in a row that took the machine's power with them within a minute. A driver may do so, too.
@@ -93,6 +95,13 @@ class RecentWork:
         self._work.append((now_s, work_s))
         while len(self._work) > _LEAST_FRAMES and now_s - self._work[0][0] > self._window_s:
             self._work.popleft()
+
+    def least_s(self, now_s: float) -> float | None:
+        """What the quickest frame took; None before the window is full, or with fewer than five frames in it."""
+        work = list(self._work)
+        if self._since_s is None or now_s - self._since_s < self._window_s or len(work) < _FEW_FRAMES:
+            return None
+        return min(work_s for _, work_s in work)
 
     def p95_s(self, now_s: float) -> float | None:
         """What 95 % of the frames took at most; None before the window is full. It never holds fewer than 20 frames.
@@ -164,10 +173,15 @@ class TrialMonitor:
 
     def _too_slow(self, now_s: float) -> str | None:
         budget_ms, p95_s = self.spec.latency_budget_ms, self._work.p95_s(now_s)
-        if budget_ms is None or p95_s is None:
+        if budget_ms is None:
             return None
         limit_ms = max(budget_ms, _SLACK * self._trial.before_ms)
-        if 1e3 * p95_s <= limit_ms:
+        least_s = self._work.least_s(now_s)
+        if p95_s is None and least_s is not None and 1e3 * least_s > limit_ms:
+            return (
+                f"too slow: not one frame took this machine less than {1e3 * least_s:.0f} ms, budget {budget_ms:g} ms"
+            )
+        if p95_s is None or 1e3 * p95_s <= limit_ms:
             return None
         before = f"; the bundle before took {self._trial.before_ms:.0f} ms" if self._trial.before_ms else ""
         took = f"95 % of the frames took this machine up to {1e3 * p95_s:.0f} ms"
