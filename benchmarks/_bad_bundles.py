@@ -19,8 +19,8 @@ __all__ = ["BAD", "write_bad_bundle"]
 
 SPEC = InputSpec(32, 32)
 BRIGHTEST = 0.7
-# Matrix products of this size, so many of them, for each frame: a tenth of a second on a slow core.
-_SIZE, _PRODUCTS = 512, 12
+# Matrix products of this size, so many of them, for each frame: five times the budget on a quick core.
+_SIZE, _PRODUCTS = 512, 72
 
 
 def write_bad_bundle(path: Path, kind: str) -> Bundle:
