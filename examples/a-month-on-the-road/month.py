@@ -25,17 +25,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from picture import draw
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from edgevad.events.event import Event
-    from edgevad.events.incident import Incident
-    from edgevad.refit.drift import DriftDay
+from edgevad.bundle import Bundle, Slots, active_bundle, write_bundle
+from edgevad.drives.log import DriveLog
+from edgevad.drives.policy import LogPolicy
+from edgevad.errors import EdgevadError
+from edgevad.events.event import Event
+from edgevad.events.incident import Incident
+from edgevad.events.sink import Sink
+from edgevad.export import bundle_for_target
+from edgevad.export.options import ExportOptions
+from edgevad.model.config import preset
+from edgevad.model.folder import Recipe
+from edgevad.model.trainer import TrainConfig
+from edgevad.model.training import Training
+from edgevad.refit.cycle import run_cycle
+from edgevad.refit.cycle_options import CycleOptions
+from edgevad.refit.drift import DriftDay, DriftSpec, drift_of_drives
+from edgevad.runtime.lens import LensSpec
+from edgevad.runtime.pipeline import Pipeline
+from edgevad.runtime.scorer import Scorer
+from edgevad.runtime.session import RunSummary, run_session
+from edgevad.runtime.stream import Result
+from edgevad.runtime.trial import TrialMonitor, TrialSpec
+from edgevad.sources import open_source
+from edgevad.synth import SynthConfig, write_drive
+from edgevad.targets import load_target
 
 DAYS = 30
 TRAINED_DAYS = 3
@@ -82,8 +102,6 @@ class Vehicle:
     """A car with one camera, its road, and its clock."""
 
     def __init__(self, out: Path, seconds: float) -> None:
-        from edgevad.bundle import Slots
-
         self.out, self.seconds = out, seconds
         self.model = out / "model"
         self.slots = Slots.of_device()
@@ -92,8 +110,6 @@ class Vehicle:
 
     def record(self, day: int) -> tuple[Path, np.ndarray]:
         """The day's drive as the camera saw it, and its labels: 0 normal, 1 ambiguous, 2 anomaly."""
-        from edgevad.synth import SynthConfig, write_drive
-
         config = SynthConfig(
             self.seconds,
             FPS_HZ,
@@ -113,14 +129,6 @@ class Vehicle:
 
     def leave_the_yard(self) -> None:
         """Train on the first days, export, activate: what is done once, on a host."""
-        from edgevad.export import bundle_for_target
-        from edgevad.export.options import ExportOptions
-        from edgevad.model.config import preset
-        from edgevad.model.folder import Recipe
-        from edgevad.model.trainer import TrainConfig
-        from edgevad.model.training import Training
-        from edgevad.targets import load_target
-
         videos = tuple(str(self.record(day)[0].absolute()) for day in range(1, TRAINED_DAYS + 1))
         model = replace(preset("nano"), motion="none")
         recipe = Recipe(videos, model, TrainConfig(max_rounds=8), alarms_per_hour=20.0, name="road")
@@ -131,15 +139,6 @@ class Vehicle:
 
     def drive(self, day: int) -> Day:
         """A day on the road: every frame scored and logged, a new bundle watched."""
-        from edgevad.bundle import Bundle, active_bundle
-        from edgevad.drives.log import DriveLog
-        from edgevad.drives.policy import LogPolicy
-        from edgevad.runtime.lens import LensSpec
-        from edgevad.runtime.pipeline import Pipeline
-        from edgevad.runtime.scorer import Scorer
-        from edgevad.runtime.session import run_session
-        from edgevad.sources import open_source
-
         video, labels = self.record(day)
         watch = _Watch(self.slots)
         with (
@@ -177,12 +176,6 @@ class Vehicle:
 
     def evening(self, day: Day) -> None:
         """Measure drift; where it calls for something, bring the model up to date, and activate it if it is better."""
-        from edgevad.bundle import Bundle, active_bundle
-        from edgevad.errors import EdgevadError
-        from edgevad.refit.cycle import run_cycle
-        from edgevad.refit.cycle_options import CycleOptions
-        from edgevad.refit.drift import DriftSpec, drift_of_drives
-
         try:
             spec = DriftSpec(window_days=3, enough_s=2 * self.seconds, days=LEARNED_DAYS)
             report = drift_of_drives(self.out / "drives", Bundle.open(active_bundle()), spec=spec)
@@ -211,8 +204,6 @@ class Vehicle:
 
     def somebody_errs(self) -> str:
         """A bundle with a threshold that is far too low, activated by hand."""
-        from edgevad.bundle import Bundle, active_bundle, write_bundle
-
         good = Bundle.open(active_bundle())
         manifest = good.manifest
         bad = write_bundle(
@@ -237,52 +228,45 @@ class Vehicle:
         return "somebody activates a bundle with a wrong threshold"
 
 
-class _Watch:
+class _Watch(Sink):
     """Collects the scores of a day, and goes back from a bundle on trial that does not do."""
 
     name = "watch"
 
-    def __new__(cls, slots: Any) -> Any:
-        from edgevad.events.sink import Sink
-        from edgevad.runtime.trial import TrialMonitor, TrialSpec
+    def __init__(self, slots: Slots) -> None:
+        self.scores: dict[int, float] = {}
+        self.told: list[str] = []
+        self._slots = slots
+        self._monitor: TrialMonitor | None = None
+        current = slots.current
+        if current is not None and current.state == "trial":
+            # Events are not counted: this road shows an anomaly every half minute.
+            spec = TrialSpec(minutes=3.0, alarms_per_hour=None)
+            self._monitor = TrialMonitor(spec, current.trial, current.digest)
 
-        class Watch(Sink):
-            name = "watch"
+    def push(self, result: Result) -> None:
+        if result.anomaly_score is not None:
+            self.scores[result.frame.index] = result.anomaly_score
+        monitor = self._monitor
+        if monitor is None:
+            return
+        monitor.observe(result, result.frame.timestamp_ns / 1e9)
+        if monitor.verdict is not None:
+            back = self._slots.rollback(monitor.verdict)
+            self.told.append(f"rolled back to {back.name}, blocked the other: {monitor.verdict}")
+            self._monitor = None
+        elif monitor.has_passed:
+            self._slots.settle(monitor.digest)
+            self.told.append("the new bundle has passed its trial")
+            self._monitor = None
 
-            def __init__(self) -> None:
-                self.scores: dict[int, float] = {}
-                self.told: list[str] = []
-                current = slots.current
-                self.monitor = None
-                if current is not None and current.state == "trial":
-                    # Events are not counted: this road shows an anomaly every half minute.
-                    spec = TrialSpec(minutes=3.0, alarms_per_hour=None)
-                    self.monitor = TrialMonitor(spec, current.trial, current.digest)
+    def incident(self, incident: Incident) -> None:
+        if incident.is_new and incident.kind == "camera_fault":
+            self.told.append(f"camera fault: {incident.cause}")
 
-            def push(self, result: Any) -> None:
-                if result.anomaly_score is not None:
-                    self.scores[result.frame.index] = result.anomaly_score
-                if self.monitor is None:
-                    return
-                self.monitor.observe(result, result.frame.timestamp_ns / 1e9)
-                if self.monitor.verdict is not None:
-                    back = slots.rollback(self.monitor.verdict)
-                    self.told.append(f"rolled back to {back.name}, blocked the other: {self.monitor.verdict}")
-                    self.monitor = None
-                elif self.monitor.has_passed:
-                    slots.settle(self.monitor.digest)
-                    self.told.append("the new bundle has passed its trial")
-                    self.monitor = None
-
-            def finish(self, summary: Any) -> None:
-                if self.monitor is not None:  # it goes on tomorrow
-                    slots.update(self.monitor.digest, self.monitor.figures)
-
-            def incident(self, incident: Incident) -> None:
-                if incident.is_new and incident.kind == "camera_fault":
-                    self.told.append(f"camera fault: {incident.cause}")
-
-        return Watch()
+    def finish(self, summary: RunSummary) -> None:
+        if self._monitor is not None:  # it goes on tomorrow
+            self._slots.update(self._monitor.digest, self._monitor.figures)
 
 
 def _distance(day: DriftDay) -> float:
