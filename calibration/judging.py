@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgevad.bundle.manifest import Calibration
 from edgevad.calibration.threshold import windowed_scores
-from edgevad.model.cache import FrameCache
+from edgevad.model.cache import FrameCache, runs_of
 from edgevad.runtime.backends.backend import Backend
 
 __all__ = ["Judged", "Progress", "ignore", "judge"]
@@ -30,6 +30,7 @@ class Judged:
 
     Attributes:
         score: (N, P) float32, raw, a column a part.
+        windowed: (N, P) float64, the same through the sliding window.
         heatmap: (N, Q, hh, hw) float32; without frames, (0, Q, hh, hw), where it was not wanted.
         latent: (N, d) float32.
         frame_score: (N,) the largest deciding deviate of each frame by itself.
@@ -37,6 +38,7 @@ class Judged:
     """
 
     score: npt.NDArray[np.float32]
+    windowed: npt.NDArray[np.float64]
     heatmap: npt.NDArray[np.float32]
     latent: npt.NDArray[np.float32]
     frame_score: npt.NDArray[np.float64]
@@ -68,12 +70,10 @@ def judge(
         found.append(scores if heatmaps else replace(scores, heatmap=scores.heatmap[:0]))
         progress(start + len(batch))
     score = np.concatenate([one.score for one in found])
-    # Frames left out between two stretches are a gap, as between segments.
-    begins = (np.diff(rows) > 1) | (np.diff(cache.segment[rows]) != 0)
-    segment = np.concatenate([[0], np.cumsum(begins)])
-    windowed = windowed_scores(score, cache.timestamp_ns[rows], segment, calibration.window)
+    windowed = windowed_scores(score, cache.timestamp_ns[rows], runs_of(rows, cache.segment), calibration.window)
     return Judged(
         score,
+        windowed,
         np.concatenate([one.heatmap for one in found]),
         np.concatenate([one.latent for one in found]),
         calibration.anomaly_scores(score),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.bundle import Bundle, write_bundle
-from edgevad.bundle.replay import Replay
+from edgevad.bundle.replay import BUNDLE_BYTES, BUNDLE_FRAMES, Replay
 from edgevad.bundle.writing import require_place
 from edgevad.errors import OptionError
 from edgevad.export.choosing import Chosen, backend_of, choose_graph
@@ -19,15 +19,10 @@ from edgevad.export.onnx_from_model import OPSET
 from edgevad.export.options import ExportObserver, ExportOptions
 from edgevad.report.guard_view import guard_png
 from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.selftest import SELFTEST_RTOL
 from edgevad.targets import Target
 
-__all__ = ["SELFTEST_RTOL", "bundle_for_target"]
-
-# Enough for a gate to see that nothing was forgotten, too little to be felt on the way to a car.
-REPLAY_FRAMES, REPLAY_BYTES = 400, 8 << 20
-# How far an engine may be from the scores a bundle was exported with. FP16 and INT8 engines round in other places
-# (docs/export.md).
-SELFTEST_RTOL = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
+__all__ = ["bundle_for_target"]
 
 
 def bundle_for_target(
@@ -97,7 +92,7 @@ def _selftest_score(model: LoadedModel, precision: str, graph: bytes) -> npt.NDA
 
 def _replay(model: LoadedModel) -> Replay | None:
     kept = model.folder.read_replay()
-    return None if kept is None else kept.thinned(REPLAY_FRAMES, REPLAY_BYTES)
+    return None if kept is None else kept.thinned(BUNDLE_FRAMES, BUNDLE_BYTES)
 
 
 def _reports(chosen: Chosen, options: ExportOptions, model: LoadedModel) -> dict[str, bytes]:

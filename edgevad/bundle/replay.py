@@ -16,9 +16,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from edgevad.model.cache import FrameCache
 
-__all__ = ["REPLAY_ARRAYS", "Replay"]
+__all__ = ["BUNDLE_BYTES", "BUNDLE_FRAMES", "REPLAY_ARRAYS", "Replay"]
 
 REPLAY_ARRAYS = ("frames", "timestamp_ns", "segment", "anomaly")
+# Of a bundle: enough for a gate to see that nothing was forgotten, too little to be felt on the way to a car.
+BUNDLE_FRAMES, BUNDLE_BYTES = 400, 8 << 20
 # Frames of a stretch: a second at the rate that training samples at, the length of the usual window.
 STRETCH_FRAMES = 10
 
@@ -43,6 +45,11 @@ class Replay:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def frame_bytes(self) -> int:
+        """Of one frame, its motion included."""
+        return _frame_bytes(self.images, self.motion)
+
     @classmethod
     def of(
         cls,
@@ -57,7 +64,7 @@ class Replay:
 
         `anomaly` (N,) of its frames; `keep` (N,) which of them may be kept: a stretch ends where one may not.
         """
-        per_frame = cache.images[:1].nbytes + (0 if cache.motion is None else cache.motion[:1].nbytes)
+        per_frame = _frame_bytes(cache.images, cache.motion)
         stretches = _stretches(cache.segment, keep)
         rows = _evenly(stretches, min(frames, max_bytes // max(per_frame, 1)))
         if not len(rows):
@@ -148,6 +155,10 @@ class Replay:
         if motion is not None and not np.isfinite(motion).all():
             raise ValueError("its motion is not all numbers")
         return cls(arrays["frames"], motion, arrays["timestamp_ns"], arrays["segment"], arrays["anomaly"])
+
+
+def _frame_bytes(images: npt.NDArray[np.uint8], motion: npt.NDArray[np.float16] | None) -> int:
+    return images[:1].nbytes + (0 if motion is None else motion[:1].nbytes)
 
 
 def _digest(image: npt.NDArray[np.uint8]) -> bytes:

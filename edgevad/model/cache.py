@@ -22,7 +22,7 @@ from edgevad.runtime.preprocess import Preprocessor
 from edgevad.sources.frame import Frame
 from edgevad.spec import InputSpec
 
-__all__ = ["SEPARATE_S", "CacheKey", "FrameCache", "begin_cache", "remove_cache"]
+__all__ = ["SEPARATE_S", "CacheKey", "FrameCache", "begin_cache", "remove_cache", "runs_of"]
 
 # What came back after this long came back: the most that a gap counts for, and the length of an episode.
 SEPARATE_S = 30.0
@@ -178,6 +178,15 @@ def begin_cache(directory: Path) -> None:
         if any(directory.iterdir()):
             raise OutputError("is not a cache of edgevad's and is not empty", where=directory, fix="Move it away")
         (directory / _MARKER).touch()
+
+
+def runs_of(rows: npt.NDArray[np.int64], segment: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Segments (n,), numbered from 0, of some frames: `rows` (n,) ascending, of a recording of `segment` (N,).
+
+    Frames left out between two are a gap, as between segments.
+    """
+    begins = (np.diff(rows) > 1) | (np.diff(segment[rows]) != 0)
+    return np.concatenate([[0], np.cumsum(begins)]).astype(np.int64) if len(rows) else np.zeros(0, np.int64)
 
 
 def remove_cache(directory: Path) -> None:

@@ -71,10 +71,10 @@ class LegReader:
             StoreError: the leg cannot be read.
             MissingExtraError: the extra `drives` is not installed.
         """
-        with_scores = self.is_of_the_bundle(drive, leg)
         name = f"{leg.sha256[:32]}.npz"
         if (known := self._remembered(name)) is not None:
             return known
+        with_scores = self.is_of_the_bundle(drive, leg)
         found = self._measured(self._root / leg.drive / leg_name(leg.number), with_scores=with_scores)
         self._remember(name, found)
         return found

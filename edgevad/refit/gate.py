@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from edgevad.bundle.bundle import Bundle
 from edgevad.bundle.replay import Replay
-from edgevad.calibration.threshold import windowed_scores
 from edgevad.errors import BackendError, BundleError, RefitError
 from edgevad.model.cache import FrameCache
 from edgevad.refit import checks
@@ -232,12 +231,7 @@ def _log_answers(
     challenger finds it beyond its threshold, and its segment."""
     champion, challenger = answers
     names = ("recent", "learnt")[: len(log)]
-    windowed = [
-        windowed_scores(
-            champion.judged[name].score, one.cache.timestamp_ns, one.cache.segment, champion.calibration.window
-        )
-        for name, one in zip(names, log, strict=True)
-    ]
+    windowed = [champion.judged[name].windowed for name in names]
     drive = np.concatenate([one.drive for one in log])
     deviates = own_deviates(np.concatenate(windowed), drive, champion.calibration)
     anomaly = np.concatenate([challenger.judged[name].anomaly for name in names])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from edgevad.refit.selection import ChosenDrive
 
-__all__ = ["MOST_ANCESTORS", "lineage_of"]
+__all__ = ["MOST_ANCESTORS", "lineage_of", "one_more"]
 
 # A model that is refitted weekly has this many ancestors in two years; of the oldest only the first is kept then.
 MOST_ANCESTORS = 100
@@ -27,8 +28,12 @@ def lineage_of(model_sha256: str, name: str, provenance: dict[str, Any], sources
         entry |= {"depth": made["depth"], "drives": [_in_brief(drive) for drive in drives]}
     else:
         entry |= {"depth": "train", "sources": list(sources)}
-    before = list(made["lineage"]) if isinstance(made, dict) else []
-    found = [*before, entry]
+    return one_more(made["lineage"] if isinstance(made, dict) else [], entry)
+
+
+def one_more(lineage: Sequence[Any], entry: dict[str, Any]) -> list[Any]:
+    """The ancestors with the next one behind; of more than MOST_ANCESTORS the first says where it began."""
+    found = [*lineage, entry]
     return found if len(found) <= MOST_ANCESTORS else [found[0], *found[1 - MOST_ANCESTORS :]]
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgevad._files import output_errors
 from edgevad.bundle.replay import Replay
 from edgevad.errors import RefitError
-from edgevad.model.cache import FrameCache, begin_cache
+from edgevad.model.cache import FrameCache, begin_cache, runs_of
 from edgevad.refit.selection import Selection
 
 __all__ = ["EARLIER_SHARE", "Mixture"]
@@ -78,8 +78,7 @@ class Mixture:
             motion = None
             if replay.motion is not None and new.motion is not None:
                 motion = _joined(directory / "motion.npy", [(replay.motion, None), (new.motion, rows)])
-        begins = np.r_[True, (np.diff(rows) != 1) | (np.diff(new.segment[rows]) != 0)]
-        segment = np.concatenate([replay.segment, np.cumsum(begins) + int(replay.segment[-1])])
+        segment = np.concatenate([replay.segment, runs_of(rows, new.segment) + int(replay.segment[-1]) + 1])
         times = np.concatenate([replay.timestamp_ns, new.timestamp_ns[rows]])
         cache = FrameCache(images, motion, times, segment.astype(np.int32), new.skipped, new.camera)
         earlier = np.arange(len(cache)) < len(replay)

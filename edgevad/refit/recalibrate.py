@@ -27,7 +27,7 @@ from edgevad.bundle.bundle import (
     TrainingScores,
 )
 from edgevad.bundle.manifest import Calibration
-from edgevad.bundle.replay import Replay
+from edgevad.bundle.replay import BUNDLE_BYTES, BUNDLE_FRAMES, Replay
 from edgevad.bundle.writing import require_place, write_bundle
 from edgevad.calibration import calibrate
 from edgevad.calibration.guard import GuardLimits
@@ -37,6 +37,7 @@ from edgevad.model.bank import BankPlan
 from edgevad.model.cache import FrameCache
 from edgevad.refit.coreset import Episode, condensed, dated, episodes_of_bank, laid_out
 from edgevad.refit.elsewhere import score_elsewhere, score_replay
+from edgevad.refit.lineage import one_more
 from edgevad.refit.observer import RefitObserver
 from edgevad.refit.precision import quantised_agreement
 from edgevad.refit.score_rows import joined_rows
@@ -44,6 +45,7 @@ from edgevad.refit.selection import Selection
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.backends.opening import cpu_backend, open_backend
 from edgevad.runtime.remembering import Rememberer
+from edgevad.runtime.selftest import SELFTEST_RTOL
 
 __all__ = ["LEAST_FRAMES", "recalibrate"]
 
@@ -54,11 +56,6 @@ LEAST_FRAMES = 300
 # Of a condition that is new, a frame is remembered only where its anomaly score among its like is at most this: about
 # half of them. Training forgets above 1.64; here the network knows the condition less, and tells less (docs/refit.md).
 REMEMBER_UP_TO = 1.0
-# As `edgevad export` leaves in a bundle.
-REPLAY_FRAMES, REPLAY_BYTES = 400, 8 << 20
-MOST_ANCESTORS = 100
-# As `edgevad export` allows a float32 graph.
-FLOAT_RTOL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -269,7 +266,7 @@ def _written(
         calibration=calibration,
         provenance=_provenance(bundle, selection, recent, learned),
         selftest=_selftest(bundle, learned.bank, precision),
-        selftest_rtol=FLOAT_RTOL if is_other else manifest.selftest_rtol,
+        selftest_rtol=SELFTEST_RTOL["fp32"] if is_other else manifest.selftest_rtol,
         scores=rows.arrays(),
         bank=learned.bank,
         remember=bundle.remember_graph(),
@@ -300,15 +297,14 @@ def _replay(
     if old is None:
         return None
     keep = normal & ~recent.in_event & (recent.weight >= 1.0)
-    frame_bytes = sum(array[:1].nbytes for array in (old.images, old.motion) if array is not None)
-    most = min(REPLAY_FRAMES, REPLAY_BYTES // frame_bytes)
+    most = min(BUNDLE_FRAMES, BUNDLE_BYTES // old.frame_bytes)
     # Of a log that is learnt from a second time, frames would be there twice.
     rest = old.without(recent.cache.images)
-    new = Replay.of(recent.cache, anomaly, keep, frames=max(most // 2, most - _count(rest)), max_bytes=REPLAY_BYTES)
+    new = Replay.of(recent.cache, anomaly, keep, frames=max(most // 2, most - _count(rest)), max_bytes=BUNDLE_BYTES)
     if new is None or rest is None:
         return old if new is None else new
     # Where what is new has less than its half, what was before takes what is left.
-    before = rest.thinned(max(most // 2, most - len(new)), REPLAY_BYTES)
+    before = rest.thinned(max(most // 2, most - len(new)), BUNDLE_BYTES)
     return new if before is None else before.joined(new)
 
 
@@ -326,7 +322,6 @@ def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned
         entry["drives"] = [{"name": one.get("name"), "frames": one.get("frames")} for one in made.get("drives", [])]
     else:
         entry["sources"] = before.get("sources", [])
-    lineage = [*made.get("lineage", []), entry]
     return {
         **before,
         "refit": {
@@ -338,7 +333,6 @@ def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned
             "remembered": learned.remembered,
             "drives": [drive.to_json() for drive in selection.drives],
             "notes": list(selection.notes),
-            # Of a hundred ancestors, two years of weeks, the oldest says where it began.
-            "lineage": lineage if len(lineage) <= MOST_ANCESTORS else [lineage[0], *lineage[1 - MOST_ANCESTORS :]],
+            "lineage": one_more(made.get("lineage", []), entry),
         },
     }

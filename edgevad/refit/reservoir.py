@@ -54,8 +54,7 @@ def renewed(
     if found is None:
         return earlier
     replay = earlier.replay
-    frame_bytes = sum(array[:1].nbytes for array in (replay.images, replay.motion) if array is not None)
-    most = max(1, min(frames, max_bytes // frame_bytes))
+    most = max(1, min(frames, max_bytes // replay.frame_bytes))
     share = max(earlier.stands_for / stands_for, LEAST_EARLIER)
     # Where one side has less than its share, the other takes what is left.
     old = min(len(replay), max(round(share * most), most - len(found)))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.bundle.bundle import TrainingScores
+from edgevad.model.cache import runs_of
 
 __all__ = ["joined_rows"]
 
@@ -82,6 +83,4 @@ def _thinned(rows: TrainingScores, most: int) -> TrainingScores:
 def _taken(rows: TrainingScores, mask: npt.NDArray[np.bool_]) -> TrainingScores:
     """The rows of `mask` (N,); a gap between two begins a segment."""
     index = np.flatnonzero(mask)
-    begins = np.zeros(len(index), np.bool_)
-    begins[1:] = (np.diff(index) != 1) | (np.diff(rows.segment[index]) != 0)
-    return TrainingScores(rows.score[index], rows.timestamp_ns[index], np.cumsum(begins).astype(np.int32))
+    return TrainingScores(rows.score[index], rows.timestamp_ns[index], runs_of(index, rows.segment).astype(np.int32))

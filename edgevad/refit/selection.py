@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgevad._files import atomic_directory, input_errors
 from edgevad.bundle.arrays import arrays_from_npz
 from edgevad.errors import RefitError
-from edgevad.model.cache import FrameCache
+from edgevad.model.cache import FrameCache, runs_of
 from edgevad.model.camera_motion import CameraDecision
 
 __all__ = ["IN_EVENT_WEIGHT", "ChosenDrive", "Selection"]
@@ -105,13 +105,11 @@ class Selection:
         """These frames only, in memory: `rows` (N,) bool, or ascending numbers. A gap between two begins a segment."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, dtype=np.int64)
         cache = self.cache
-        begins = np.ones(len(index), np.bool_)
-        begins[1:] = (np.diff(index) != 1) | (np.diff(cache.segment[index]) != 0)
         part = FrameCache(
             np.ascontiguousarray(cache.images[index]),
             None if cache.motion is None else np.ascontiguousarray(cache.motion[index]),
             cache.timestamp_ns[index],
-            (np.cumsum(begins) - 1).astype(np.int32),
+            runs_of(index, cache.segment).astype(np.int32),
             cache.skipped,
             cache.camera,
         )

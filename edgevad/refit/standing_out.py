@@ -10,16 +10,19 @@ condition; of a drive that is unusual from beginning to end nothing stands out, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from edgevad.bundle.calibration import Calibration
+from edgevad.bundle.calibration import Calibration, PartCalibration
 
-__all__ = ["FAR_OUT", "STANDS_OUT", "drives_apart", "own_deviates"]
+__all__ = ["FAR_OUT", "STANDS_OUT", "Line", "deviates_within", "own_deviates"]
 
 Floats = npt.NDArray[np.float64]
+# From a part's amplitudes (n,) in one drive, and its calibration: location and scale of what is usual there.
+Line = Callable[[Floats, PartCalibration], tuple[float, float]]
 # Deviates from what is usual in its drive beyond which a frame stands out, and is far out.
 STANDS_OUT, FAR_OUT = 4.0, 6.0
 # Says where what is usual lies: with two fifths of the frames anomalous it is still the median of the normal ones.
@@ -38,18 +41,31 @@ def own_deviates(
 
     `windowed` (N, P) scores by the champion, `drive` (N,) which drive a frame is of.
     """
+    return deviates_within(windowed, drive, calibration, _calm_with_its_scale)
+
+
+def _calm_with_its_scale(amplitude: Floats, part: PartCalibration) -> tuple[float, float]:
+    return float(np.quantile(amplitude, _CALM)) - NormalDist().inv_cdf(_CALM) * part.scale, part.scale
+
+
+def deviates_within(
+    windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integer], calibration: Calibration, line: Line
+) -> Floats:
+    """The largest deviate of the parts that decide, (N,), from what `line` finds to be usual in each frame's own drive.
+
+    `windowed` (N, P) scores, `drive` (N,) which drive a frame is of.
+    """
     found = np.full(len(windowed), -np.inf)
     amplitude = np.sqrt(np.maximum(np.asarray(windowed, np.float64), 0.0))
-    for group in drives_apart(drive):
+    for group in _drives_apart(drive):
         for column, part in zip(amplitude[group].T, calibration.parts, strict=True):
             if part.margin is not None:
-                location = float(np.quantile(column, _CALM)) - NormalDist().inv_cdf(_CALM) * part.scale
-                deviates = (column - location) / part.scale - part.margin
-                found[group] = np.maximum(found[group], deviates)
+                location, scale = line(column, part)
+                found[group] = np.maximum(found[group], (column - location) / scale - part.margin)
     return found
 
 
-def drives_apart(drive: npt.NDArray[np.integer]) -> list[npt.NDArray[np.bool_]]:
+def _drives_apart(drive: npt.NDArray[np.integer]) -> list[npt.NDArray[np.bool_]]:
     """Masks (N,) of frames that are seen for themselves: each drive, and those that are too short for that together.
 
     `drive` (N,) which drive a frame is of.

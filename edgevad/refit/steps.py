@@ -10,14 +10,14 @@ import importlib.util
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevad._extras import require
 from edgevad._files import sha256_of, write_json
-from edgevad.bundle import ANYBODY, Bundle, active_bundle, home_directory, pack_bundle, sign_bundle
+from edgevad.bundle import ANYBODY, Bundle, Slots, active_bundle, home_directory, pack_bundle, sign_bundle
 from edgevad.bundle.trust import TrustStore
 from edgevad.bundle.writing import require_place
 from edgevad.errors import BackendError, BundleError, MissingExtraError, OptionError, RefitError
@@ -70,7 +70,6 @@ class Context:
     observer: RefitObserver
     pace: Pace
     named: Bundle | None
-    _selection: Selection | None = field(default=None, repr=False)
 
     @cached_property
     def champion(self) -> Bundle:
@@ -83,11 +82,9 @@ class Context:
             _bundle_of(self.options.model, self, self.run.champion_bundle, precision="fp32")
         return Bundle.open(self.run.champion_bundle, trust=ANYBODY)
 
-    @property
+    @cached_property
     def selection(self) -> Selection:
-        if self._selection is None:
-            self._selection = Selection.load(self.run.selection)
-        return self._selection
+        return Selection.load(self.run.selection)
 
     @property
     def challenger(self) -> Bundle:
@@ -145,7 +142,7 @@ def find_champion(options: CycleOptions) -> Bundle | None:
         return Bundle.open(active_bundle())
     except BundleError as error:
         if options.model is None or options.out is None:
-            if "no bundle is active" not in error.what:
+            if Slots.of_device().current is not None:
                 raise
             fix = "Name one (--bundle), activate one, or, on a host, give --model and --out"
             raise BundleError("no bundle is active", fix=fix) from error

@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.bundle.bundle import Bundle
-from edgevad.bundle.manifest import Calibration
+from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.calibration.judging import judge
-from edgevad.calibration.threshold import windowed_scores
-from edgevad.model.cache import FrameCache
 from edgevad.refit.observer import RefitObserver
 from edgevad.refit.selection import Selection
 from edgevad.refit.sight import sight_of
-from edgevad.refit.standing_out import drives_apart
+from edgevad.refit.standing_out import deviates_within
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.backends.opening import open_backend
 
@@ -105,10 +103,12 @@ def contamination(
     observer.stage("asking the bundle in use", len(rows))
     engine = open_backend(bundle) if backend is None else backend
     try:
-        out = _standing_out(engine, selection, rows, bundle.manifest.calibration, observer)
+        calibration = bundle.manifest.calibration
+        found = judge(engine, selection.cache, rows, calibration, observer.advance, heatmaps=False)
     finally:
         if backend is None:
             engine.close()
+    out = own_deviates(found.windowed, selection.drive[rows], calibration)
     replay = bundle.replay()
     sight = sight_of(selection.cache.images, None if replay is None else replay.images)
     # Those that are left of what was looked at, and those of them that turn out to show nothing after all.
@@ -133,25 +133,6 @@ _REASONS = {
 }
 
 
-def _standing_out(
-    engine: Backend,
-    selection: Selection,
-    rows: npt.NDArray[np.int64],
-    calibration: Calibration,
-    observer: RefitObserver,
-) -> Floats:
-    """(n,) how far each of the frames `rows` (n,) stands out from the calm ones of its own drive, in deviates."""
-    found = judge(engine, selection.cache, rows, calibration, observer.advance, heatmaps=False)
-    segment = _segments(selection.cache, rows)
-    windowed = windowed_scores(found.score, selection.cache.timestamp_ns[rows], segment, calibration.window)
-    return own_deviates(windowed, selection.drive[rows], calibration)
-
-
-def _segments(cache: FrameCache, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    begins = (np.diff(rows) > 1) | (np.diff(cache.segment[rows]) != 0)
-    return np.concatenate([[0], np.cumsum(begins)]).astype(np.int64)
-
-
 def own_deviates(
     windowed: npt.NDArray[np.floating], drive: npt.NDArray[np.integer], calibration: Calibration
 ) -> Floats:
@@ -161,16 +142,12 @@ def own_deviates(
     calibrated on, as under haze: its own spread counts only where it is the larger one. (The gate's `own_deviates`
     takes the champion's in any case: it is asked what must go on to stand out, not what must not be learned.)
     """
-    amplitude = np.sqrt(np.maximum(np.asarray(windowed, np.float64), 0.0))
-    out = np.full(len(amplitude), -np.inf)
+    return deviates_within(windowed, drive, calibration, _calm)
+
+
+def _calm(amplitude: Floats, part: PartCalibration) -> tuple[float, float]:
     shares = np.linspace(_CALM_FROM, _CALM_TO, _POINTS)
     normal = [NormalDist().inv_cdf(share) for share in shares]
-    for group in drives_apart(drive):
-        for column, part in zip(amplitude[group].T, calibration.parts, strict=True):
-            if part.margin is None:
-                continue
-            # A line through the normal quantile plot (Lloyd 1952), as for the calibration.
-            spread, location = np.polyfit(normal, np.quantile(column, shares), 1)
-            deviates = (column - location) / max(float(spread), part.scale) - part.margin
-            out[group] = np.maximum(out[group], deviates)
-    return out
+    # A line through the normal quantile plot (Lloyd 1952), as for the calibration.
+    spread, location = np.polyfit(normal, np.quantile(amplitude, shares), 1)
+    return float(location), max(float(spread), part.scale)

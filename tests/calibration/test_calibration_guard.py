@@ -23,7 +23,14 @@ def reference() -> Judged:
     score = rng.gamma(2.0, 1.0, (N, 2)).astype(np.float32)
     anomaly = np.sqrt(score.max(axis=1)).astype(np.float64)
     heatmap = rng.gamma(1.0, 1.0, (N, 1, 5, 5)).astype(np.float32)
-    return Judged(score, heatmap, np.zeros((N, 3), np.float32), anomaly + rng.normal(0, 0.01, N), anomaly)
+    return Judged(
+        score,
+        score.astype(np.float64),
+        heatmap,
+        np.zeros((N, 3), np.float32),
+        anomaly + rng.normal(0, 0.01, N),
+        anomaly,
+    )
 
 
 def compared(reference: Judged, other: Judged, limits: GuardLimits = LIMITS, **more: object) -> tuple[str, ...]:

@@ -13,9 +13,8 @@ from edgevad.bundle import Bundle
 from edgevad.calibration.guard import GuardLimits
 from edgevad.errors import CalibrationError, EdgevadError, ExportError, LabelError, OptionError, OutputError
 from edgevad.export import bundle_for_target, choosing
-from edgevad.export.bundle_for_target import SELFTEST_RTOL
 from edgevad.export.options import ExportObserver, ExportOptions
-from edgevad.runtime.selftest import self_test
+from edgevad.runtime.selftest import SELFTEST_RTOL, self_test
 from edgevad.targets import load_target
 
 CPU, ORIN = load_target("cpu"), load_target("jetson-orin")
