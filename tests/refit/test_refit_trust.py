@@ -71,6 +71,14 @@ def test_two_fifths_of_anomalies_are_refused(tiny_bundle: Path) -> None:
     assert "events mark" in found.reasons[0]
 
 
+def test_a_calm_drive_is_not_held_against_its_own_calm_alone(tiny_bundle: Path) -> None:
+    quiet = 0.2 * normal()
+    lively = np.arange(FRAMES) % 100 >= 90  # 10 deviates of this drive's own, 2 of what the champion is used to
+    found = asked(np.where(lively, quiet + 2, quiet), tiny_bundle)
+    assert found.far_out == 0.0
+    assert found.trusted
+
+
 @pytest.mark.parametrize("change", ["none", "brighter", "spread", "calmer", "one drive only"])
 def test_a_new_condition_is_not(tiny_bundle: Path, change: str) -> None:
     amplitude = normal()
