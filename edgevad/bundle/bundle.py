@@ -8,6 +8,7 @@ selftest.npz    frames (n, h, w, 3) uint8 [, motion (n, h, w, M) float32] and th
 scores.npz      the training recording's frame scores: score (N, P) float32, timestamp_ns int64, segment int32 (N,)
 remember.onnx   frames -> coordinates (N, d) float32, what the bank keeps of a frame, where the model remembers
 replay.npz      frames it learned from, in stretches (edgevad/bundle/replay.py), where they were not left out
+tones.npz       tone curves of other conditions than it was trained on (edgevad/bundle/tones.py), where it met any
 guard.json, guard.png   report of the accuracy guard, where one ran
 signature.json  Ed25519 signature of the manifest, where it is signed
 
@@ -35,6 +36,7 @@ from edgevad.bundle.graph_check import check_graph
 from edgevad.bundle.manifest import Manifest, parse_manifest
 from edgevad.bundle.members import MANIFEST_NAME, SIGNATURE_NAME, FolderMembers, Members, check_names, check_sizes
 from edgevad.bundle.replay import REPLAY_ARRAYS, Replay
+from edgevad.bundle.tones import TONES_ARRAYS, ToneCurves
 from edgevad.bundle.trust import TrustStore
 from edgevad.errors import BundleError, ChecksumMismatchError, ManifestError
 
@@ -44,6 +46,7 @@ __all__ = [
     "REPLAY_NAME",
     "SCORES_NAME",
     "SELFTEST_NAME",
+    "TONES_NAME",
     "Bundle",
     "TrainingScores",
 ]
@@ -53,6 +56,7 @@ SELFTEST_NAME = "selftest.npz"
 SCORES_NAME = "scores.npz"
 REMEMBER_NAME = "remember.onnx"
 REPLAY_NAME = "replay.npz"
+TONES_NAME = "tones.npz"
 
 _FIX = "Export or copy the bundle again"
 _A_BUNDLE = f"the folder or the {ARCHIVE_SUFFIX} file made by edgevad export"
@@ -159,6 +163,7 @@ class Bundle:
         self.bank()
         self.remember_graph()
         self.replay()
+        self.tones()
 
     @property
     def digest(self) -> str:
@@ -283,6 +288,21 @@ class Bundle:
         except ValueError as error:
             where = self.path / REPLAY_NAME
             raise BundleError(f"the replay cannot be used ({error})", where=where, fix=_FIX) from error
+
+    def tones(self) -> ToneCurves | None:
+        """Tone curves by which pictures of other conditions are brought home; None where the bundle knows one alone.
+
+        Raises:
+            BundleError: the file cannot be read, or its arrays do not fit the manifest.
+        """
+        if TONES_NAME not in self.manifest.files:
+            return None
+        arrays = self._arrays(TONES_NAME, TONES_ARRAYS)
+        try:
+            return ToneCurves.from_arrays(arrays, len(self.manifest.calibration.parts))
+        except ValueError as error:
+            where = self.path / TONES_NAME
+            raise BundleError(f"the tone curves cannot be used ({error})", where=where, fix=_FIX) from error
 
     def training_scores(self) -> TrainingScores:
         """The frame scores that the threshold was calibrated from.

@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from edgevad._files import atomic_directory, atomic_file, output_errors
 from edgevad.bundle.archive import ARCHIVE_MAGIC, ARCHIVE_SUFFIX, write_archive
-from edgevad.bundle.bundle import BANK_NAME, REMEMBER_NAME, REPLAY_NAME, SCORES_NAME, SELFTEST_NAME, Bundle
+from edgevad.bundle.bundle import BANK_NAME, REMEMBER_NAME, REPLAY_NAME, SCORES_NAME, SELFTEST_NAME, TONES_NAME, Bundle
 from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest, graph_name
 from edgevad.bundle.members import MANIFEST_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME, HeldMembers
 from edgevad.bundle.replay import Replay
 from edgevad.bundle.signing import Signature, read_private_key, sign_manifest
+from edgevad.bundle.tones import ToneCurves
 from edgevad.bundle.trust import ANYBODY
 from edgevad.errors import BundleError, OutputError
 from edgevad.spec import InputSpec
@@ -54,6 +55,7 @@ def write_bundle(
     bank: npt.NDArray[np.float32] | None = None,
     remember: bytes | None = None,
     replay: Replay | None = None,
+    tones: ToneCurves | None = None,
     guard: Mapping[str, Any] | None = None,
     extra: Mapping[str, bytes] | None = None,
 ) -> Bundle:
@@ -67,6 +69,7 @@ def write_bundle(
         selftest, scores, bank: the arrays that `edgevad.bundle.bundle` describes.
         remember: ONNX, from frames to what the bank keeps of them.
         replay: frames that the model learned from.
+        tones: tone curves of conditions that the network was not trained on.
         guard: summary of what the accuracy guard found.
         extra: further files by name, such as the guard's report.
 
@@ -90,6 +93,8 @@ def write_bundle(
         files[REMEMBER_NAME] = remember
     if replay is not None:
         files[REPLAY_NAME] = _npz(replay.arrays())
+    if tones is not None:
+        files[TONES_NAME] = _npz(tones.arrays())
     manifest = Manifest(
         name=name,
         target=target.name,

@@ -38,7 +38,7 @@ def check_quantisation(
 ) -> Check:
     """The engine tells the car the same as the challenger's own float graph, on recent frames (docs/export.md)."""
     guard = GuardLimits(max_rank_loss=limits.max_rank_loss, max_flips=limits.max_flips)
-    found = quantised_agreement(bundle, engine, recent, guard, threads)
+    found = quantised_agreement(bundle, engine, recent, guard, tones=bundle.tones(), threads=threads)
     if found is None:
         return Check("quantisation", None, "It computes in float32; nothing was quantised.")
     sentence = f"Its {bundle.manifest.precision.upper()} graph keeps {1 - found.rank_loss:.4f} of the rank correlation"

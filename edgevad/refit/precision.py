@@ -12,11 +12,13 @@ from contextlib import closing
 import numpy as np
 
 from edgevad.bundle.bundle import Bundle
+from edgevad.bundle.tones import ToneCurves
 from edgevad.calibration.guard import Agreement, GuardLimits, compare
 from edgevad.calibration.judging import judge
 from edgevad.model.cache import FrameCache
 from edgevad.runtime.backends.backend import Backend
-from edgevad.runtime.backends.opening import cpu_backend
+from edgevad.runtime.backends.opening import cpu_engine
+from edgevad.runtime.toning import with_tones
 
 __all__ = ["quantised_agreement"]
 
@@ -25,9 +27,17 @@ _FRAMES, _STRETCH = 300, 30
 
 
 def quantised_agreement(
-    bundle: Bundle, engine: Backend, recent: FrameCache, limits: GuardLimits, threads: int | None = None
+    bundle: Bundle,
+    engine: Backend,
+    recent: FrameCache,
+    limits: GuardLimits,
+    *,
+    tones: ToneCurves | None,
+    threads: int | None = None,
 ) -> Agreement | None:
     """How far `engine`, which runs the graph of `bundle`, agrees with its float32 graph; None where it runs that one.
+
+    `tones`: the curves that `engine` was given.
 
     Raises:
         BackendError: an engine failed.
@@ -38,11 +48,7 @@ def quantised_agreement(
     stretches = [rows for rows in np.array_split(np.arange(len(recent)), max(len(recent) // _STRETCH, 1)) if len(rows)]
     chosen = np.linspace(0, len(stretches) - 1, min(_FRAMES // _STRETCH, len(stretches))).round().astype(int)
     rows = np.concatenate([stretches[k][:_STRETCH] for k in np.unique(chosen)])
-    where = bundle.path / bundle.graph_name("fp32")
-    exact = cpu_backend(
-        "onnxruntime", bundle.graph("fp32"), manifest.input, where=where, bank=bundle.bank(), threads=threads
-    )
-    with closing(exact):
+    with closing(with_tones(cpu_engine(bundle, "fp32", "onnxruntime", threads=threads), tones)) as exact:
         reference = judge(exact, recent, rows, manifest.calibration)
     other = judge(engine, recent, rows, manifest.calibration)
     parts = [name for name in manifest.calibration.names if name == "residual"]

@@ -23,11 +23,13 @@ from edgevad.bundle.bundle import (
     REPLAY_NAME,
     SCORES_NAME,
     SELFTEST_NAME,
+    TONES_NAME,
     Bundle,
     TrainingScores,
 )
 from edgevad.bundle.manifest import Calibration
 from edgevad.bundle.replay import BUNDLE_BYTES, BUNDLE_FRAMES, Replay
+from edgevad.bundle.tones import ToneCurves
 from edgevad.bundle.writing import require_place, write_bundle
 from edgevad.calibration import calibrate
 from edgevad.calibration.guard import GuardLimits
@@ -42,10 +44,12 @@ from edgevad.refit.observer import RefitObserver
 from edgevad.refit.precision import quantised_agreement
 from edgevad.refit.score_rows import joined_rows
 from edgevad.refit.selection import Selection
+from edgevad.refit.tone_fit import FoundTones, find_tones, levelled
 from edgevad.runtime.backends.backend import Backend
-from edgevad.runtime.backends.opening import cpu_backend, open_backend
+from edgevad.runtime.backends.opening import cpu_engine, open_backend
 from edgevad.runtime.remembering import Rememberer
 from edgevad.runtime.selftest import SELFTEST_RTOL
+from edgevad.runtime.toning import with_tones
 
 __all__ = ["LEAST_FRAMES", "recalibrate"]
 
@@ -107,27 +111,59 @@ def recalibrate(
     rememberer = Rememberer.of(bundle)
     if rememberer is None and bundle.manifest.input.bank is not None:
         observer.note("This bundle cannot write what it remembers anew: export it again for that. Statistics only.")
-    precision = _precision(bundle, recent.cache, backend, threads, observer)
-    with closing(_engine(bundle, precision, backend, threads)) as engine:
-        how = None if rememberer is None else rememberer.coordinates
-        learned = _learned(bundle.bank(), bundle.manifest.calibration, engine, how, recent, observer)
+    found = _tones(bundle, recent, rememberer, threads, observer)
+    precision = _precision(bundle, recent.cache, found.tones, backend, threads, observer)
+    like = bundle.manifest.calibration
+    with closing(_engine(bundle, precision, found.tones, backend, threads)) as engine:
+        how = None if rememberer is None else rememberer.with_tones(found.tones).coordinates
+        learned = _learned(bundle.bank(), like, engine, how, recent, observer)
         before = _before(bundle.replay(), learned.bank, engine, how)
     new = TrainingScores(learned.score, recent.cache.timestamp_ns, recent.cache.segment)
+    if found.added and found.tones is not None and before is not None:
+        tones, new = levelled(found.tones, new, before, like)
+        found = replace(found, tones=tones)
+        learned = replace(learned, score=new.score)
     rows = joined_rows(before, new, recent.weight)
-    calibration = _calibrated(rows, bundle.manifest.calibration)
+    calibration = _calibrated(rows, like)
     observer.stage("writing the bundle")
-    return _written(bundle, out, recent, selection, learned, rows, calibration, precision)
+    return _written(bundle, out, recent, selection, learned, found, rows, calibration, precision)
+
+
+def _tones(
+    bundle: Bundle, recent: Selection, rememberer: Rememberer | None, threads: int | None, observer: RefitObserver
+) -> FoundTones:
+    """Whether the recent frames need a tone curve that the bundle has not.
+
+    Pictures of the same place are found by what is remembered of them; a model that is given motion is for a camera
+    that stands still, where motion decides.
+    """
+    replay = bundle.replay()
+    if rememberer is None or replay is None or bundle.manifest.input.motion is not None:
+        return FoundTones(bundle.tones(), added=False, sentence="")
+    observer.stage("asking whether the light has changed")
+    trusted = (recent.weight >= 1.0) & ~recent.in_event
+    with closing(cpu_engine(bundle, "fp32", threads=threads)) as engine:
+        images = recent.cache.images[trusted]
+        found = find_tones(images, replay.images, rememberer, engine, bundle.manifest.calibration)
+    if found.sentence:
+        observer.note(found.sentence)
+    return found
 
 
 def _precision(
-    bundle: Bundle, recent: FrameCache, backend: str | None, threads: int | None, observer: RefitObserver
+    bundle: Bundle,
+    recent: FrameCache,
+    tones: ToneCurves | None,
+    backend: str | None,
+    threads: int | None,
+    observer: RefitObserver,
 ) -> str:
     """What to compute in from here on."""
     if bundle.manifest.precision == "fp32":
         return "fp32"
     observer.stage("asking whether the quantised graph still holds")
-    with closing(open_backend(bundle, backend, threads=threads)) as engine:
-        found = quantised_agreement(bundle, engine, recent, GuardLimits(), threads)
+    with closing(with_tones(open_backend(bundle, backend, threads=threads), tones)) as engine:
+        found = quantised_agreement(bundle, engine, recent, GuardLimits(), tones=tones, threads=threads)
     if found is None or found.passed:
         return bundle.manifest.precision
     what = bundle.manifest.precision.upper()
@@ -135,13 +171,12 @@ def _precision(
     return "fp32"
 
 
-def _engine(bundle: Bundle, precision: str, backend: str | None, threads: int | None) -> Backend:
+def _engine(
+    bundle: Bundle, precision: str, tones: ToneCurves | None, backend: str | None, threads: int | None
+) -> Backend:
     if precision == bundle.manifest.precision:
-        return open_backend(bundle, backend, threads=threads)
-    manifest = bundle.manifest
-    where = bundle.path / bundle.graph_name(precision)
-    name = manifest.backend if backend is None else backend
-    return cpu_backend(name, bundle.graph(precision), manifest.input, where=where, bank=bundle.bank(), threads=threads)
+        return with_tones(open_backend(bundle, backend, threads=threads), tones)
+    return with_tones(cpu_engine(bundle, precision, backend, threads=threads), tones)
 
 
 def _recent(bundle: Bundle, selection: Selection) -> Selection:
@@ -244,13 +279,15 @@ def _written(
     recent: Selection,
     selection: Selection,
     learned: _Learned,
+    found: FoundTones,
     rows: TrainingScores,
     calibration: Calibration,
     precision: str,
 ) -> Bundle:
     manifest = bundle.manifest
     is_other = precision != manifest.precision
-    renewed = {SELFTEST_NAME, SCORES_NAME, BANK_NAME, REPLAY_NAME, REMEMBER_NAME, *manifest.graphs.values()}
+    renewed = {SELFTEST_NAME, SCORES_NAME, BANK_NAME, REPLAY_NAME, REMEMBER_NAME, TONES_NAME}
+    renewed |= set(manifest.graphs.values())
     cache = recent.cache
     windowed = windowed_scores(learned.score, cache.timestamp_ns, cache.segment, calibration.window)
     anomaly = calibration.anomaly_scores(windowed)
@@ -264,30 +301,39 @@ def _written(
         input=manifest.input,
         score=manifest.score,
         calibration=calibration,
-        provenance=_provenance(bundle, selection, recent, learned),
-        selftest=_selftest(bundle, learned.bank, precision),
+        provenance=_provenance(bundle, selection, recent, learned, found),
+        selftest=_selftest(bundle, learned.bank, precision, recent, found),
         selftest_rtol=SELFTEST_RTOL["fp32"] if is_other else manifest.selftest_rtol,
         scores=rows.arrays(),
         bank=learned.bank,
         remember=bundle.remember_graph(),
         replay=_replay(bundle.replay(), recent, anomaly, anomaly <= calibration.threshold),
         guard=None if is_other else manifest.guard,
+        tones=found.tones,
         extra={name: bundle.read(name) for name in manifest.files if name not in renewed},
     )
 
 
-def _selftest(bundle: Bundle, bank: npt.NDArray[np.float32] | None, precision: str) -> dict[str, npt.NDArray[Any]]:
-    """The same frames, scored by the bundle's graph with its new bank, frame by frame, as export does."""
-    manifest = bundle.manifest
+def _selftest(
+    bundle: Bundle, bank: npt.NDArray[np.float32] | None, precision: str, recent: Selection, found: FoundTones
+) -> dict[str, npt.NDArray[Any]]:
+    """The same frames, scored by the bundle's graph with its new bank, frame by frame, as export does.
+
+    Where a condition was added, every fourth frame is of it: a machine that leaves its tone curve out is found out.
+    """
     arrays = bundle.selftest()
-    frames, motion = arrays["frames"], arrays.get("motion")
+    frames, motion = arrays["frames"].copy(), arrays.get("motion")
+    if found.added:
+        others = frames[1::4] if len(frames) > 1 else frames
+        trusted = np.flatnonzero((recent.weight >= 1.0) & ~recent.in_event)
+        rows = trusted[np.linspace(0, len(trusted) - 1, len(others)).round().astype(np.int64)]
+        others[:] = recent.cache.images[rows]
     # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
-    where = bundle.path / bundle.graph_name(precision)
-    engine = cpu_backend(manifest.backend, bundle.graph(precision), manifest.input, where=where, bank=bank)
+    engine = with_tones(cpu_engine(bundle, precision, bank=bank), found.tones)
     with closing(engine):
         rows = [slice(k, k + 1) for k in range(len(frames))]
-        found = [engine.score(frames[row], None if motion is None else motion[row]).score for row in rows]
-    return {**arrays, "score": np.concatenate(found).astype(np.float32)}
+        scores = [engine.score(frames[row], None if motion is None else motion[row]).score for row in rows]
+    return {**arrays, "frames": frames, "score": np.concatenate(scores).astype(np.float32)}
 
 
 def _replay(
@@ -312,7 +358,9 @@ def _count(replay: Replay | None) -> int:
     return 0 if replay is None else len(replay)
 
 
-def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned: _Learned) -> dict[str, Any]:
+def _provenance(
+    bundle: Bundle, selection: Selection, recent: Selection, learned: _Learned, found: FoundTones
+) -> dict[str, Any]:
     """The champion's, with what was done under "refit"; what that said of the champion goes to its `lineage`."""
     before = bundle.manifest.provenance
     made = before.get("refit")
@@ -331,6 +379,7 @@ def _provenance(bundle: Bundle, selection: Selection, recent: Selection, learned
             "edgevad": __version__,
             "frames": len(recent),
             "remembered": learned.remembered,
+            "tones": found.sentence,
             "drives": [drive.to_json() for drive in selection.drives],
             "notes": list(selection.notes),
             "lineage": one_more(made.get("lineage", []), entry),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgevad.bundle.bundle import REMEMBER_NAME, Bundle
+from edgevad.bundle.tones import ToneCurves
 from edgevad.errors import BackendError
+from edgevad.runtime.toning import shares, toned
 from edgevad.spec import EXCLUDED
 
 __all__ = ["Rememberer", "bank_entries"]
@@ -20,12 +23,17 @@ _CHUNK = 64
 class Rememberer:
     """Coordinates of frames, computed in float32 by ONNX Runtime on the CPU, whatever engine scores them.
 
+    Attributes:
+        tones: curves by which pictures of other conditions are brought home first; None: each is taken as it is.
+
     Raises:
         BackendError: ONNX Runtime refuses the graph.
     """
 
-    def __init__(self, graph: bytes, values: int, where: object) -> None:
+    def __init__(self, graph: bytes, values: int, where: object, tones: ToneCurves | None = None) -> None:
         import onnxruntime
+
+        self.tones = tones
 
         self._where = f"{where}"
         self._values = values
@@ -48,7 +56,13 @@ class Rememberer:
         graph, shape = bundle.remember_graph(), bundle.manifest.input.bank
         if graph is None or shape is None:
             return None
-        return cls(graph, shape[2] - 1, bundle.path / REMEMBER_NAME)
+        return cls(graph, shape[2] - 1, bundle.path / REMEMBER_NAME, bundle.tones())
+
+    def with_tones(self, tones: ToneCurves | None) -> Rememberer:
+        """The same with these tone curves in place of any it has; None: with none."""
+        other = copy(self)
+        other.tones = tones
+        return other
 
     def coordinates(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Of frames (N, h, w, 3) uint8 BGR at the model's size: (N, d) float32.
@@ -59,6 +73,8 @@ class Rememberer:
         found = []
         for start in range(0, len(frames), _CHUNK):
             chunk = np.ascontiguousarray(frames[start : start + _CHUNK])
+            if self.tones is not None:
+                chunk = toned(self.tones, chunk, shares(self.tones, chunk))
             try:
                 (one,) = self._session.run(["coordinates"], {"frames": chunk})
             except Exception as error:

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from edgevad.bundle.bundle import Bundle
 from edgevad.errors import OptionError
 from edgevad.runtime.backends.backend import Backend
+from edgevad.runtime.toning import with_tones
 from edgevad.spec import InputSpec
 
 if TYPE_CHECKING:
     from edgevad.runtime.engines.options import BuildProgress
 
-__all__ = ["BACKENDS", "cpu_backend", "open_backend", "precision_in"]
+__all__ = ["BACKENDS", "cpu_backend", "cpu_engine", "open_backend", "precision_in"]
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 
@@ -41,9 +42,38 @@ def open_backend(
     if name == "tensorrt":
         from edgevad.runtime.engines.opening import open_tensorrt
 
-        return open_tensorrt(bundle, on_build=on_build)
-    where = bundle.path / bundle.graph_name()
-    return cpu_backend(name, bundle.graph(), bundle.manifest.input, where=where, bank=bundle.bank(), threads=threads)
+        return with_tones(open_tensorrt(bundle, on_build=on_build), bundle.tones())
+    return cpu_engine(bundle, bundle.manifest.precision, name, threads=threads)
+
+
+def cpu_engine(
+    bundle: Bundle,
+    precision: str,
+    name: str | None = None,
+    *,
+    bank: npt.NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> Backend:
+    """Load the graph of that `precision` in `bundle`, with all that belongs to it, into an engine for CPUs.
+
+    As `open_backend`, and as `cpu_backend` chooses: what was made for TensorRT is run by ONNX Runtime. `bank` None
+    means the bundle's own.
+
+    Raises:
+        BundleError: the bundle is broken, or has no graph of that precision.
+        BackendError: the engine refuses the graph.
+        MissingExtraError: the engine is not installed.
+    """
+    manifest = bundle.manifest
+    engine = cpu_backend(
+        manifest.backend if name is None else name,
+        bundle.graph(precision),
+        manifest.input,
+        where=bundle.path / bundle.graph_name(precision),
+        bank=bundle.bank() if bank is None else bank,
+        threads=threads,
+    )
+    return with_tones(engine, bundle.tones())
 
 
 def cpu_backend(

@@ -1,0 +1,240 @@
+"""Which tone curve a new condition needs, told from the pictures alone.
+
+Matching the levels of all new pictures to those of all old ones (histogram matching; Gonzalez & Woods 2018, 3.3) takes
+other places for another light. So each new picture is held against the old one that looks most like it through the
+curve found so far, and the curve is drawn from those pairs again: the same places, in two conditions. Nothing has to
+lie on the same pixel for that, so a camera that was tilted does not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevad.bundle.bundle import TrainingScores
+from edgevad.bundle.calibration import Calibration
+from edgevad.bundle.tones import MOST_CONDITIONS, ToneCurves
+from edgevad.calibration import calibrate
+from edgevad.runtime.backends.backend import BATCH_FRAMES, Backend
+from edgevad.runtime.remembering import Rememberer
+from edgevad.runtime.toning import looks, shares, toned, with_tones
+
+__all__ = ["FoundTones", "find_tones", "levelled"]
+
+Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+# A curve is drawn through so many quantiles, the outermost 1 % left out: what is there is noise, sky or a clipped lamp.
+_QUANTILES = np.linspace(0.01, 0.99, 99)
+# After three rounds pairs no longer change; the pairs that are least alike, three in ten, are not drawn from.
+_ROUNDS, _ALIKE = 4, 0.7
+# What a curve must be worth: levels moved on average, and deviates by which an ordinary frame stands out less.
+_LEAST_LEVELS, _LEAST_GAIN = 3.0, 0.5
+# A condition that is not told from a single picture this surely would be toned at random.
+_LEAST_TOLD = 0.95
+# Contrast is raised by at most so much: noise would be raised with it, and what a lens hides is not to be made up.
+_STEEPEST = 4.0
+_LEAST_KNOWN = 20
+_ASKED_FRAMES = 256
+_BLOCK = 20
+# Looks of a camera that stands still hardly differ: below this (in log intensity) it is noise.
+_LOOK_FLOOR = 0.01
+_GAIN_RANGE = (0.2, 5.0)
+
+
+@dataclass(frozen=True)
+class FoundTones:
+    """
+    Attributes:
+        tones: what the bundle knows from now on; the bundle's own where nothing was added, None where it has none.
+        added: whether a condition was.
+        sentence: what was found, for people; empty where there was nothing to look for.
+    """
+
+    tones: ToneCurves | None
+    added: bool
+    sentence: str
+
+
+def find_tones(
+    recent: Images, known: Images, rememberer: Rememberer, engine: Backend, calibration: Calibration
+) -> FoundTones:
+    """Ask whether the pictures `recent` (n, h, w, 3) need a curve beside those that `rememberer` has.
+
+    `known` (m, h, w, 3): pictures of before. `engine` scores by the float graph of the bundle, `calibration` is the
+    bundle's. Both are ordered in time; the engine's bank stays as it is.
+
+    Raises:
+        BackendError: an engine failed.
+    """
+    own = rememberer.tones
+
+    def nothing(sentence: str) -> FoundTones:
+        return FoundTones(own, added=False, sentence=sentence)
+
+    if len(known) < _LEAST_KNOWN or len(recent) < _LEAST_KNOWN:
+        return nothing("")
+    home = known if own is None else toned(own, known, shares(own, known))
+    curve = _matched_curve(recent, home, rememberer.with_tones(None))
+    if curve is None:
+        return nothing("Levels differ from before by more than a tone curve may undo.")
+    now = recent if own is None else toned(own, recent, shares(own, recent))
+    moved = float(np.abs(_through(curve, recent).astype(np.int16) - now).mean())
+    if moved < _LEAST_LEVELS:
+        return nothing("")
+    tones, told = _with_condition(own, curve, recent, known, len(calibration.parts))
+    if told < _LEAST_TOLD:
+        return nothing(f"Levels moved by {moved:.0f}, but single pictures do not tell which condition they are of.")
+    rows = np.unique(np.linspace(0, len(recent) - 1, min(len(recent), _ASKED_FRAMES)).round().astype(np.int64))
+    without, through = (_typical_anomaly(with_tones(engine, one), recent[rows], calibration) for one in (own, tones))
+    if not through <= without - _LEAST_GAIN:
+        return nothing(
+            f"Levels moved by {moved:.0f}, but undoing that does not help: an ordinary frame stands out by "
+            f"{through:.1f} deviates instead of {without:.1f}."
+        )
+    return FoundTones(
+        tones,
+        added=True,
+        sentence=f"A tone curve brings these pictures home, {moved:.0f} levels on average: an ordinary frame stands "
+        f"out by {through:.1f} deviates instead of {without:.1f}.",
+    )
+
+
+def levelled(
+    tones: ToneCurves, new: TrainingScores, before: TrainingScores, like: Calibration
+) -> tuple[ToneCurves, TrainingScores]:
+    """The condition that was added last, with gain and offset by which its scores mean what those of `before` do.
+
+    `new` and `before`: rows scored through `tones`; `new` is given back in the units of home.
+    """
+    here, home = (
+        calibrate(
+            rows.score, rows.timestamp_ns, rows.segment, like.window, like.alarms_per_hour, parts=like.names
+        ).parts
+        for rows in (new, before)
+    )
+    gain = np.array([np.clip(b.scale / a.scale, *_GAIN_RANGE) for a, b in zip(here, home, strict=True)], np.float32)
+    offset = np.array([b.location for b in home], np.float32) - gain * np.array([a.location for a in here], np.float32)
+    amplitude = np.maximum(np.sqrt(np.maximum(new.score, 0.0)) * gain + offset, 0.0).astype(np.float32)
+    done = replace(
+        tones,
+        gain=np.concatenate([tones.gain[:-1], gain[None]]),
+        offset=np.concatenate([tones.offset[:-1], offset[None]]),
+    )
+    return done, replace(new, score=amplitude * amplitude)
+
+
+def _matched_curve(recent: Images, home: Images, rememberer: Rememberer) -> npt.NDArray[np.uint8] | None:
+    """From levels of `recent` to those of the same places in `home`: (256, 3) uint8; None where that is no curve."""
+    known = rememberer.coordinates(home)
+    of_recent, of_home = _histograms(recent), _histograms(home)
+    curve = _curve(of_recent.sum(axis=0), of_home.sum(axis=0))
+    for _ in range(_ROUNDS):
+        if curve is None:
+            return None
+        distance, nearest = _nearest(rememberer.coordinates(_through(curve, recent)), known)
+        alike = distance <= np.quantile(distance, _ALIKE)
+        curve = _curve(of_recent[alike].sum(axis=0), of_home[nearest[alike]].sum(axis=0))
+    return curve
+
+
+def _histograms(images: Images) -> npt.NDArray[np.int64]:
+    """(N, 3, 256) counts of levels."""
+    return np.array(
+        [[np.bincount(image[..., channel].reshape(-1), minlength=256) for channel in range(3)] for image in images]
+    )
+
+
+def _curve(source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
+    """By which levels counted in `source` (3, 256) become those counted in `target`: (256, 3) uint8, rising."""
+    levels = np.arange(256, dtype=np.float64)
+    edges = np.arange(257) - 0.5
+    curve = np.empty((256, 3), np.uint8)
+    for channel in range(3):
+        seen, meant = (
+            np.interp(_QUANTILES, np.r_[0.0, np.cumsum(counts[channel])] / max(counts[channel].sum(), 1), edges)
+            for counts in (source, target)
+        )
+        # A picture of one level has nothing to be matched.
+        if seen[-1] - seen[0] < 1.0 or (meant[-1] - meant[0]) / (seen[-1] - seen[0]) > _STEEPEST:
+            return None
+        found = np.interp(levels, seen + 1e-9 * np.arange(len(seen)), meant)
+        # Beyond what was seen: to black and to white, but no steeper than contrast may be raised.
+        below, above = levels < seen[0], levels > seen[-1]
+        rise = min(meant[0] / max(seen[0], 1.0), _STEEPEST)
+        found[below] = meant[0] + (levels[below] - seen[0]) * max(rise, 0.0)
+        rise = min((255.0 - meant[-1]) / max(255.0 - seen[-1], 1.0), _STEEPEST)
+        found[above] = meant[-1] + (levels[above] - seen[-1]) * max(rise, 0.0)
+        curve[:, channel] = np.rint(np.clip(found, 0.0, 255.0)).astype(np.uint8)
+    return curve
+
+
+def _through(curve: npt.NDArray[np.uint8], images: Images) -> Images:
+    return np.stack([curve[:, channel][images[..., channel]] for channel in range(3)], axis=-1)
+
+
+def _nearest(rows: Floats, known: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Squared distance of each of `rows` (n, d) to the nearest of `known` (m, d), and which that is."""
+    rows, known = rows.astype(np.float64), known.astype(np.float64)
+    squared = (rows**2).sum(axis=1)[:, None] - 2.0 * rows @ known.T + (known**2).sum(axis=1)
+    nearest = squared.argmin(axis=1)
+    return squared[np.arange(len(rows)), nearest], nearest
+
+
+def _with_condition(
+    own: ToneCurves | None, curve: npt.NDArray[np.uint8], recent: Images, known: Images, parts: int
+) -> tuple[ToneCurves, float]:
+    """`own` and the new condition, and how surely single pictures tell it: the smaller of the shares told right.
+
+    Every second stretch of pictures was not used for that.
+    """
+    odd = [(np.arange(len(images)) // _BLOCK) % 2 == 1 for images in (recent, known)]
+    trial = _joined(own, curve, looks(recent[~odd[0]]), known[~odd[1]], parts)
+    last = len(trial)
+    told = [
+        float((shares(trial, images[rows]).argmax(axis=1) == last).mean())
+        for images, rows in zip((recent, known), odd, strict=True)
+    ]
+    return _joined(own, curve, looks(recent), known, parts), min(told[0], 1.0 - told[1])
+
+
+def _joined(
+    own: ToneCurves | None, curve: npt.NDArray[np.uint8], recent_looks: Floats, known: Images, parts: int
+) -> ToneCurves:
+    known_looks = looks(known)
+    if own is None:
+        centre = known_looks.mean(axis=0, keepdims=True)
+        kind = np.zeros(len(known), np.int64)
+        curves, gain, offset = np.zeros((0, 256, 3), np.uint8), *np.zeros((2, 0, parts), np.float32)
+    else:
+        centre, kind = own.centre, shares(own, known).argmax(axis=1)
+        curves, gain, offset = own.curves, own.gain, own.offset
+    middle = recent_looks.mean(axis=0)
+    within = np.concatenate([known_looks - centre[kind], recent_looks - middle]).astype(np.float64)
+    covariance = within.T @ within / max(len(within) - 1, 1) + _LOOK_FLOOR**2 * np.eye(within.shape[1])
+    precision = np.linalg.inv(covariance)
+    if len(curves) == MOST_CONDITIONS:
+        apart = centre[1:] - middle
+        nearest = int(np.einsum("kd,de,ke->k", apart, precision, apart).argmin())
+        keep = np.arange(MOST_CONDITIONS) != nearest
+        curves, gain, offset = curves[keep], gain[keep], offset[keep]
+        centre = centre[np.r_[True, keep]]
+    return ToneCurves(
+        np.concatenate([curves, curve[None]]),
+        np.concatenate([centre, middle[None]]).astype(np.float32),
+        precision.astype(np.float32),
+        np.concatenate([gain, np.ones((1, parts), np.float32)]),
+        np.concatenate([offset, np.zeros((1, parts), np.float32)]),
+    )
+
+
+def _typical_anomaly(engine: Backend, images: Images, calibration: Calibration) -> float:
+    """The median over frames, of the largest deviate."""
+    size = engine.batch or BATCH_FRAMES
+    found = []
+    for start in range(0, len(images), size):
+        rows = np.minimum(np.arange(start, start + size), len(images) - 1)
+        found.append(engine.score(np.ascontiguousarray(images[rows]), None).score[: len(images) - start])
+    return float(np.median(calibration.anomaly_scores(np.concatenate(found))))

@@ -1,0 +1,127 @@
+"""Tone curves at work: a picture's condition is told from the picture, and its levels are brought home.
+
+Nothing is kept between frames: the same picture is always scored alike, on the road, in the gate and in a test.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgevad.bundle.tones import LOOKS, ToneCurves
+from edgevad.runtime.backends.backend import Backend, Scores
+
+__all__ = ["TonedBackend", "looks", "shares", "toned", "with_tones"]
+
+Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+# Of a picture that is as sure as this to be of one condition, nothing is taken from another.
+_SURE = 0.99
+
+
+def looks(frames: Images) -> Floats:
+    """Of frames (N, h, w, 3) uint8: mean and standard deviation of log(level / 255 + 0.03) by channel, (N, 6) float32.
+
+    Light multiplies: in logarithms a gain is a shift of the mean, a gamma a factor of the deviation.
+    """
+    found = np.empty((len(frames), LOOKS), np.float32)
+    for row, frame in zip(found, frames, strict=True):
+        mean, deviation = cv2.meanStdDev(cv2.LUT(np.ascontiguousarray(frame), _log_levels()))
+        row[:3], row[3:] = mean[:, 0], deviation[:, 0]
+    return found
+
+
+def shares(tones: ToneCurves, frames: Images) -> Floats:
+    """How much of each condition is in frames (N, h, w, 3): (N, K + 1) float32, each row adds up to 1.
+
+    Posteriors of normal distributions with one covariance (linear discriminant analysis; Fisher 1936), conditions being
+    equally likely. Between two conditions, at dusk, they go over from one to the other.
+    """
+    apart = looks(frames)[:, None, :].astype(np.float64) - tones.centre
+    distance = np.einsum("nkd,de,nke->nk", apart, tones.precision.astype(np.float64), apart)
+    weight = np.exp(-0.5 * (distance - distance.min(axis=1, keepdims=True)))
+    weight /= weight.sum(axis=1, keepdims=True)
+    sure = weight.max(axis=1) >= _SURE
+    weight[sure] = weight[sure] >= _SURE
+    return weight.astype(np.float32)
+
+
+def toned(tones: ToneCurves, frames: Images, share: Floats) -> Images:
+    """Frames (N, h, w, 3) uint8 with the levels that they would have at home; `share` (N, K + 1) by `shares`."""
+    if (share[:, 0] == 1).all():
+        return frames
+    out = np.ascontiguousarray(frames).copy()
+    own = np.arange(256, dtype=np.float32)[:, None]
+    for k in np.flatnonzero(share[:, 0] < 1):
+        curve = share[k, 0] * own + np.tensordot(share[k, 1:], tones.curves.astype(np.float32), axes=1)
+        table = np.ascontiguousarray(np.rint(curve).astype(np.uint8)[:, None, :])
+        out[k] = cv2.LUT(out[k], table)
+    return out
+
+
+class TonedBackend:
+    """A backend that is shown what pictures would look like at home, and whose scores mean what they mean there.
+
+    Attributes:
+        batch: of the backend within.
+        bare: the backend within.
+    """
+
+    def __init__(self, backend: Backend, tones: ToneCurves) -> None:
+        self.bare = backend
+        self._tones = tones
+        self.batch = backend.batch
+
+    def score(self, frames: Images, motion: Floats | None) -> Scores:
+        """As `Backend.score`."""
+        share = shares(self._tones, frames)
+        found = self.bare.score(toned(self._tones, frames, share), motion)
+        away = share[:, 0] < 1
+        if not away.any():
+            return found
+        return Scores(
+            _levelled(self._tones, found.score, share, away), self._heat(found.heatmap, share, away), found.latent
+        )
+
+    def remember(self, bank: Floats) -> None:
+        """As `Backend.remember`."""
+        self.bare.remember(bank)
+
+    def close(self) -> None:
+        """As `Backend.close`."""
+        self.bare.close()
+
+    def _heat(self, heat: Floats, share: Floats, away: npt.NDArray[np.bool_]) -> Floats:
+        """Heatmaps (N, Q, hh, hw), whose cells are errors as the first Q parts of the score are."""
+        count, parts, height, width = heat.shape
+        cells = np.moveaxis(heat, 1, 3).reshape(count, height * width, parts)
+        level = _levelled(self._tones, cells, share, away)
+        return np.moveaxis(level.reshape(count, height, width, parts), 3, 1)
+
+
+def with_tones(backend: Backend, tones: ToneCurves | None) -> Backend:
+    """`backend` with these tone curves in place of any it has; None: with none."""
+    bare = backend.bare if isinstance(backend, TonedBackend) else backend
+    return bare if tones is None else TonedBackend(bare, tones)
+
+
+def _levelled(tones: ToneCurves, score: Floats, share: Floats, away: npt.NDArray[np.bool_]) -> Floats:
+    """Scores (N, ..., P) of frames of which `away` (N,) are not at home, in the units of home."""
+    parts = score.shape[-1]
+    gain = share[:, :1] + share[:, 1:] @ tones.gain[:, :parts]
+    offset = share[:, 1:] @ tones.offset[:, :parts]
+    shape = (-1, *[1] * (score.ndim - 2), parts)
+    out = score.copy()
+    amplitude = np.sqrt(np.maximum(score[away], 0.0))
+    level = np.maximum(gain[away].reshape(shape) * amplitude + offset[away].reshape(shape), 0.0)
+    out[away] = level * level
+    return out
+
+
+@cache
+def _log_levels() -> Floats:
+    return np.log(np.arange(256, dtype=np.float32) / 255.0 + np.float32(0.03)).astype(np.float32)
