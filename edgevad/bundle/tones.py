@@ -16,8 +16,8 @@ import numpy.typing as npt
 __all__ = ["LOOKS", "MOST_CONDITIONS", "TONES_ARRAYS", "ToneCurves"]
 
 TONES_ARRAYS = ("curves", "centre", "precision", "gain", "offset")
-# Values by which the condition of a picture is told: mean and spread of the log intensity of each channel.
-LOOKS = 6
+# Values by which the condition of a picture is told (`edgevad.runtime.toning.looks`).
+LOOKS = 8
 # Beside the one the network knows. A fifth takes the place of the one most like it.
 MOST_CONDITIONS = 4
 
@@ -28,8 +28,8 @@ class ToneCurves:
 
     Attributes:
         curves: (K, 256, 3) uint8, for each level of blue, green and red the level that it has at home.
-        centre: (K + 1, 6) float32, the mean look (`edgevad.runtime.toning.looks`) of each condition, home first.
-        precision: (6, 6) float32, the inverse covariance of looks within a condition.
+        centre: (K + 1, 8) float32, the mean look (`edgevad.runtime.toning.looks`) of each condition, home first.
+        precision: (8, 8) float32, the inverse covariance of looks within a condition.
         gain, offset: (K, P) float32: gain * sqrt(score) + offset is the square root of the score of a part at home.
     """
 

@@ -60,6 +60,8 @@ LEAST_FRAMES = 300
 # Of a condition that is new, a frame is remembered only where its anomaly score among its like is at most this: about
 # half of them. Training forgets above 1.64; here the network knows the condition less, and tells less (docs/refit.md).
 REMEMBER_UP_TO = 1.0
+# Of a log with fewer frames away from events than this, the events are not about single frames.
+_LEAST_CALM = 0.5
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def recalibrate(
     rememberer = Rememberer.of(bundle)
     if rememberer is None and bundle.manifest.input.bank is not None:
         observer.note("This bundle cannot write what it remembers anew: export it again for that. Statistics only.")
-    found = _tones(bundle, recent, rememberer, threads, observer)
+    found = _tones(bundle, recent, rememberer, observer)
     precision = _precision(bundle, recent.cache, found.tones, backend, threads, observer)
     like = bundle.manifest.calibration
     with closing(_engine(bundle, precision, found.tones, backend, threads)) as engine:
@@ -129,9 +131,7 @@ def recalibrate(
     return _written(bundle, out, recent, selection, learned, found, rows, calibration, precision)
 
 
-def _tones(
-    bundle: Bundle, recent: Selection, rememberer: Rememberer | None, threads: int | None, observer: RefitObserver
-) -> FoundTones:
+def _tones(bundle: Bundle, recent: Selection, rememberer: Rememberer | None, observer: RefitObserver) -> FoundTones:
     """Whether the recent frames need a tone curve that the bundle has not.
 
     Pictures of the same place are found by what is remembered of them; a model that is given motion is for a camera
@@ -141,10 +141,9 @@ def _tones(
     if rememberer is None or replay is None or bundle.manifest.input.motion is not None:
         return FoundTones(bundle.tones(), added=False, sentence="")
     observer.stage("asking whether the light has changed")
-    trusted = (recent.weight >= 1.0) & ~recent.in_event
-    with closing(cpu_engine(bundle, "fp32", threads=threads)) as engine:
-        images = recent.cache.images[trusted]
-        found = find_tones(images, replay.images, rememberer, engine, bundle.manifest.calibration)
+    found = find_tones(
+        recent.cache.images[_trusted(recent)], replay.images, rememberer, len(bundle.manifest.calibration.parts)
+    )
     if found.sentence:
         observer.note(found.sentence)
     return found
@@ -202,6 +201,16 @@ def _recent(bundle: Bundle, selection: Selection) -> Selection:
     return recent
 
 
+def _trusted(recent: Selection) -> npt.NDArray[np.bool_]:
+    """Which of the frames (N,) may be remembered at all.
+
+    Those of events may not. But where most frames are in events, these tell of the condition and not of anomalies: then
+    all may but what people confirmed, and what stands out among its like is left out by that alone.
+    """
+    calm = (recent.weight >= 1.0) & ~recent.in_event
+    return calm if calm.mean() >= _LEAST_CALM else recent.weight > 0
+
+
 def _learned(
     old: npt.NDArray[np.float32] | None,
     like: Calibration,
@@ -212,7 +221,7 @@ def _learned(
 ) -> _Learned:
     """What the engine, which remembers `old`, makes of the recent frames; `coordinates_of` None: none is remembered."""
     cache = recent.cache
-    trusted = (recent.weight >= 1.0) & ~recent.in_event
+    trusted = _trusted(recent)
     observer.stage("scoring", len(cache))
     if old is None or coordinates_of is None:
         return _Learned(old, score_elsewhere(engine, cache, None, None, 1.0, observer.advance), 0)
@@ -325,7 +334,7 @@ def _selftest(
     frames, motion = arrays["frames"].copy(), arrays.get("motion")
     if found.added:
         others = frames[1::4] if len(frames) > 1 else frames
-        trusted = np.flatnonzero((recent.weight >= 1.0) & ~recent.in_event)
+        trusted = np.flatnonzero(_trusted(recent))
         rows = trusted[np.linspace(0, len(trusted) - 1, len(others)).round().astype(np.int64)]
         others[:] = recent.cache.images[rows]
     # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
@@ -342,7 +351,7 @@ def _replay(
     """Stretches of before and of now, half each where there are as many; a bundle that brings none gets none."""
     if old is None:
         return None
-    keep = normal & ~recent.in_event & (recent.weight >= 1.0)
+    keep = normal & _trusted(recent)
     most = min(BUNDLE_FRAMES, BUNDLE_BYTES // old.frame_bytes)
     # Of a log that is learnt from a second time, frames would be there twice.
     rest = old.without(recent.cache.images)

@@ -17,27 +17,26 @@ from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.tones import MOST_CONDITIONS, ToneCurves
 from edgevad.calibration import calibrate
-from edgevad.runtime.backends.backend import BATCH_FRAMES, Backend
 from edgevad.runtime.remembering import Rememberer
-from edgevad.runtime.toning import looks, shares, toned, with_tones
+from edgevad.runtime.toning import looks, shares, toned
 
 __all__ = ["FoundTones", "find_tones", "levelled"]
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Curve = npt.NDArray[np.uint8]  # (256, 3)
 
 # A curve is drawn through so many quantiles, the outermost 1 % left out: what is there is noise, sky or a clipped lamp.
 _QUANTILES = np.linspace(0.01, 0.99, 99)
 # After three rounds pairs no longer change; the pairs that are least alike, three in ten, are not drawn from.
 _ROUNDS, _ALIKE = 4, 0.7
-# What a curve must be worth: levels moved on average, and deviates by which an ordinary frame stands out less.
-_LEAST_LEVELS, _LEAST_GAIN = 3.0, 0.5
-# A condition that is not told from a single picture this surely would be toned at random.
-_LEAST_TOLD = 0.95
+# Less than this many levels of 255 on average is no other light.
+_LEAST_LEVELS = 1.0
+# And by so many, at most, may pictures be off where single ones do not tell for sure which condition they are of.
+_MOST_OFF = 3.0
 # Contrast is raised by at most so much: noise would be raised with it, and what a lens hides is not to be made up.
 _STEEPEST = 4.0
-_LEAST_KNOWN = 20
-_ASKED_FRAMES = 256
+_LEAST_FRAMES = 40
 _BLOCK = 20
 # Looks of a camera that stands still hardly differ: below this (in log intensity) it is noise.
 _LOOK_FLOOR = 0.01
@@ -58,47 +57,38 @@ class FoundTones:
     sentence: str
 
 
-def find_tones(
-    recent: Images, known: Images, rememberer: Rememberer, engine: Backend, calibration: Calibration
-) -> FoundTones:
-    """Ask whether the pictures `recent` (n, h, w, 3) need a curve beside those that `rememberer` has.
+def find_tones(recent: Images, known: Images, rememberer: Rememberer, parts: int) -> FoundTones:
+    """Ask whether the pictures `recent` (n, h, w, 3), ordered in time, need a curve beside those of `rememberer`.
 
-    `known` (m, h, w, 3): pictures of before. `engine` scores by the float graph of the bundle, `calibration` is the
-    bundle's. Both are ordered in time; the engine's bank stays as it is.
+    `known` (m, h, w, 3): pictures of before. `parts`: how many parts a frame score has.
 
     Raises:
-        BackendError: an engine failed.
+        BackendError: the graph of what is remembered failed.
     """
     own = rememberer.tones
 
     def nothing(sentence: str) -> FoundTones:
         return FoundTones(own, added=False, sentence=sentence)
 
-    if len(known) < _LEAST_KNOWN or len(recent) < _LEAST_KNOWN:
+    if min(len(recent), len(known)) < _LEAST_FRAMES:
         return nothing("")
-    home = known if own is None else toned(own, known, shares(own, known))
+    home = _through_tones(own, known)
     curve = _matched_curve(recent, home, rememberer.with_tones(None))
     if curve is None:
         return nothing("Levels differ from before by more than a tone curve may undo.")
-    now = recent if own is None else toned(own, recent, shares(own, recent))
-    moved = float(np.abs(_through(curve, recent).astype(np.int16) - now).mean())
+    moved = _levels_between(_through(curve, recent), _through_tones(own, recent))
     if moved < _LEAST_LEVELS:
         return nothing("")
-    tones, told = _with_condition(own, curve, recent, known, len(calibration.parts))
-    if told < _LEAST_TOLD:
-        return nothing(f"Levels moved by {moved:.0f}, but single pictures do not tell which condition they are of.")
-    rows = np.unique(np.linspace(0, len(recent) - 1, min(len(recent), _ASKED_FRAMES)).round().astype(np.int64))
-    without, through = (_typical_anomaly(with_tones(engine, one), recent[rows], calibration) for one in (own, tones))
-    if not through <= without - _LEAST_GAIN:
+    tones, off = _with_condition(own, curve, recent, known, parts)
+    if off > _MOST_OFF:
         return nothing(
-            f"Levels moved by {moved:.0f}, but undoing that does not help: an ordinary frame stands out by "
-            f"{through:.1f} deviates instead of {without:.1f}."
+            f"Levels differ by {moved:.0f} of 255, but single pictures do not tell the conditions apart: they would be "
+            f"off by {off:.0f}."
         )
     return FoundTones(
         tones,
         added=True,
-        sentence=f"A tone curve brings these pictures home, {moved:.0f} levels on average: an ordinary frame stands "
-        f"out by {through:.1f} deviates instead of {without:.1f}.",
+        sentence=f"The light is another one: a tone curve undoes {moved:.0f} levels of 255 on average.",
     )
 
 
@@ -126,18 +116,26 @@ def levelled(
     return done, replace(new, score=amplitude * amplitude)
 
 
-def _matched_curve(recent: Images, home: Images, rememberer: Rememberer) -> npt.NDArray[np.uint8] | None:
-    """From levels of `recent` to those of the same places in `home`: (256, 3) uint8; None where that is no curve."""
+def _matched_curve(recent: Images, home: Images, rememberer: Rememberer) -> Curve | None:
+    """From levels of `recent` to those of the same places in `home`; None where that is no curve."""
     known = rememberer.coordinates(home)
     of_recent, of_home = _histograms(recent), _histograms(home)
     curve = _curve(of_recent.sum(axis=0), of_home.sum(axis=0))
     for _ in range(_ROUNDS):
         if curve is None:
-            return None
-        distance, nearest = _nearest(rememberer.coordinates(_through(curve, recent)), known)
-        alike = distance <= np.quantile(distance, _ALIKE)
+            break
+        squared, nearest = _nearest(rememberer.coordinates(_through(curve, recent)), known)
+        alike = squared <= np.quantile(squared, _ALIKE)
         curve = _curve(of_recent[alike].sum(axis=0), of_home[nearest[alike]].sum(axis=0))
     return curve
+
+
+def _nearest(rows: Floats, known: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Squared distance of coordinates (n, d) to the nearest of `known` (m, d), and which that is."""
+    here, there = rows.astype(np.float64), known.astype(np.float64)
+    squared = (here**2).sum(axis=1)[:, None] - 2.0 * here @ there.T + (there**2).sum(axis=1)
+    nearest = squared.argmin(axis=1)
+    return squared[np.arange(len(here)), nearest], nearest
 
 
 def _histograms(images: Images) -> npt.NDArray[np.int64]:
@@ -147,7 +145,7 @@ def _histograms(images: Images) -> npt.NDArray[np.int64]:
     )
 
 
-def _curve(source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
+def _curve(source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> Curve | None:
     """By which levels counted in `source` (3, 256) become those counted in `target`: (256, 3) uint8, rising."""
     levels = np.arange(256, dtype=np.float64)
     edges = np.arange(257) - 0.5
@@ -171,38 +169,35 @@ def _curve(source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> npt.
     return curve
 
 
-def _through(curve: npt.NDArray[np.uint8], images: Images) -> Images:
+def _through(curve: Curve, images: Images) -> Images:
     return np.stack([curve[:, channel][images[..., channel]] for channel in range(3)], axis=-1)
 
 
-def _nearest(rows: Floats, known: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Squared distance of each of `rows` (n, d) to the nearest of `known` (m, d), and which that is."""
-    rows, known = rows.astype(np.float64), known.astype(np.float64)
-    squared = (rows**2).sum(axis=1)[:, None] - 2.0 * rows @ known.T + (known**2).sum(axis=1)
-    nearest = squared.argmin(axis=1)
-    return squared[np.arange(len(rows)), nearest], nearest
+def _through_tones(tones: ToneCurves | None, images: Images) -> Images:
+    return images if tones is None else toned(tones, images, shares(tones, images))
+
+
+def _levels_between(one: Images, other: Images) -> float:
+    return float(np.abs(one.astype(np.int16) - other).mean())
 
 
 def _with_condition(
-    own: ToneCurves | None, curve: npt.NDArray[np.uint8], recent: Images, known: Images, parts: int
+    own: ToneCurves | None, curve: Curve, recent: Images, known: Images, parts: int
 ) -> tuple[ToneCurves, float]:
-    """`own` and the new condition, and how surely single pictures tell it: the smaller of the shares told right.
+    """`own` and the new condition, and by how many levels pictures of either kind would be off on average.
 
-    Every second stretch of pictures was not used for that.
+    That is asked of every second stretch of pictures, which was not used for it.
     """
-    odd = [(np.arange(len(images)) // _BLOCK) % 2 == 1 for images in (recent, known)]
-    trial = _joined(own, curve, looks(recent[~odd[0]]), known[~odd[1]], parts)
-    last = len(trial)
-    told = [
-        float((shares(trial, images[rows]).argmax(axis=1) == last).mean())
-        for images, rows in zip((recent, known), odd, strict=True)
-    ]
-    return _joined(own, curve, looks(recent), known, parts), min(told[0], 1.0 - told[1])
+    odd, other = ((np.arange(len(images)) // _BLOCK) % 2 == 1 for images in (recent, known))
+    trial = _joined(own, curve, looks(recent[~odd]), known[~other], parts)
+    off = (
+        _levels_between(_through_tones(trial, recent[odd]), _through(curve, recent[odd])),
+        _levels_between(_through_tones(trial, known[other]), _through_tones(own, known[other])),
+    )
+    return _joined(own, curve, looks(recent), known, parts), max(off)
 
 
-def _joined(
-    own: ToneCurves | None, curve: npt.NDArray[np.uint8], recent_looks: Floats, known: Images, parts: int
-) -> ToneCurves:
+def _joined(own: ToneCurves | None, curve: Curve, recent_looks: Floats, known: Images, parts: int) -> ToneCurves:
     known_looks = looks(known)
     if own is None:
         centre = known_looks.mean(axis=0, keepdims=True)
@@ -228,13 +223,3 @@ def _joined(
         np.concatenate([gain, np.ones((1, parts), np.float32)]),
         np.concatenate([offset, np.zeros((1, parts), np.float32)]),
     )
-
-
-def _typical_anomaly(engine: Backend, images: Images, calibration: Calibration) -> float:
-    """The median over frames, of the largest deviate."""
-    size = engine.batch or BATCH_FRAMES
-    found = []
-    for start in range(0, len(images), size):
-        rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-        found.append(engine.score(np.ascontiguousarray(images[rows]), None).score[: len(images) - start])
-    return float(np.median(calibration.anomaly_scores(np.concatenate(found))))

@@ -24,14 +24,19 @@ _SURE = 0.99
 
 
 def looks(frames: Images) -> Floats:
-    """Of frames (N, h, w, 3) uint8: mean and standard deviation of log(level / 255 + 0.03) by channel, (N, 6) float32.
+    """What frames (N, h, w, 3) uint8 look like as a whole: (N, 8) float32.
 
-    Light multiplies: in logarithms a gain is a shift of the mean, a gamma a factor of the deviation.
+    Of log(level / 255 + 0.03): mean and standard deviation by channel, and the mean difference of the gray of
+    neighbours, one below the other and side by side. Light multiplies: in logarithms a gain is a shift of the mean, a
+    gamma a factor of the deviation, and a film on the lens takes more from what is small.
     """
     found = np.empty((len(frames), LOOKS), np.float32)
     for row, frame in zip(found, frames, strict=True):
-        mean, deviation = cv2.meanStdDev(cv2.LUT(np.ascontiguousarray(frame), _log_levels()))
-        row[:3], row[3:] = mean[:, 0], deviation[:, 0]
+        levels = cv2.LUT(np.ascontiguousarray(frame), _log_levels())
+        mean, deviation = cv2.meanStdDev(levels)
+        gray = levels.mean(axis=2)
+        row[:3], row[3:6] = mean[:, 0], deviation[:, 0]
+        row[6], row[7] = cv2.absdiff(gray[1:], gray[:-1]).mean(), cv2.absdiff(gray[:, 1:], gray[:, :-1]).mean()
     return found
 
 
