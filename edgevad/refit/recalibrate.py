@@ -335,8 +335,8 @@ def _selftest(
     if found.added:
         others = frames[1::4] if len(frames) > 1 else frames
         trusted = np.flatnonzero(_trusted(recent))
-        rows = trusted[np.linspace(0, len(trusted) - 1, len(others)).round().astype(np.int64)]
-        others[:] = recent.cache.images[rows]
+        chosen = trusted[np.linspace(0, len(trusted) - 1, len(others)).round().astype(np.int64)]
+        others[:] = recent.cache.images[chosen]
     # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
     engine = with_tones(cpu_engine(bundle, precision, bank=bank), found.tones)
     with closing(engine):

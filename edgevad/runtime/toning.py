@@ -52,7 +52,7 @@ def shares(tones: ToneCurves, frames: Images) -> Floats:
     weight /= weight.sum(axis=1, keepdims=True)
     sure = weight.max(axis=1) >= _SURE
     weight[sure] = weight[sure] >= _SURE
-    return weight.astype(np.float32)
+    return np.asarray(weight, dtype=np.float32)
 
 
 def toned(tones: ToneCurves, frames: Images, share: Floats) -> Images:
@@ -129,4 +129,4 @@ def _levelled(tones: ToneCurves, score: Floats, share: Floats, away: npt.NDArray
 
 @cache
 def _log_levels() -> Floats:
-    return np.log(np.arange(256, dtype=np.float32) / 255.0 + np.float32(0.03)).astype(np.float32)
+    return np.asarray(np.log(np.arange(256) / 255.0 + 0.03), dtype=np.float32)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from remembering import HZ, coordinates, recording, write_remembering_bundle
 
-from edgevad.bundle import Bundle
+from edgevad.bundle import Bundle, write_bundle
+from edgevad.bundle.bundle import TONES_NAME
 from edgevad.calibration.judging import judge
-from edgevad.errors import OutputError, RefitError
+from edgevad.errors import BundleError, OutputError, RefitError
 from edgevad.model.cache import FrameCache
 from edgevad.refit.elsewhere import score_elsewhere
 from edgevad.refit.recalibrate import recalibrate
@@ -210,3 +211,61 @@ def test_where_little_was_kept_before_the_new_takes_its_place_and_no_frame_is_th
     again = recalibrate(once, Selection.of_recording(dark()), tmp_path / "again").replay()
     assert again is not None
     assert len({image.tobytes() for image in again.images}) == len(again)
+
+
+def test_another_light_gets_a_tone_curve_once(champion: Bundle, tmp_path: Path) -> None:
+    once = recalibrate(champion, Selection.of_recording(dark()), tmp_path / "once")
+    tones = once.tones()
+    assert tones is not None
+    assert len(tones) == 1
+    assert tones.curves[0, DARK, range(3)].astype(float) == pytest.approx(100.0, abs=4)
+    again = recalibrate(once, Selection.of_recording(dark(seed=9)), tmp_path / "again").tones()
+    assert again is not None
+    assert len(again) == 1
+    assert np.array_equal(again.curves, tones.curves)
+    assert "tone curve" in once.manifest.provenance["refit"]["tones"]
+    assert recalibrate(champion, Selection.of_recording(recording(100, seed=4)), tmp_path / "same").tones() is None
+
+
+def test_a_machine_that_leaves_the_tone_curve_out_fails_the_self_test(champion: Bundle, tmp_path: Path) -> None:
+    found = recalibrate(champion, Selection.of_recording(dark()), tmp_path / "out")
+    assert self_test(found) < 5e-2
+    manifest = found.manifest
+    without = write_bundle(
+        tmp_path / "without",
+        name=manifest.name,
+        target=manifest.device(),
+        backend=manifest.backend,
+        precision=manifest.precision,
+        graphs={"fp32": found.graph()},
+        input=manifest.input,
+        score=manifest.score,
+        calibration=manifest.calibration,
+        provenance=manifest.provenance,
+        selftest=found.selftest(),
+        selftest_rtol=manifest.selftest_rtol,
+        scores=found.training_scores().arrays(),
+        bank=found.bank(),
+    )
+    assert TONES_NAME not in without.manifest.files
+    with pytest.raises(BundleError, match="self-test frame 1"):
+        Scorer.from_bundle(without)
+
+
+def test_a_log_that_is_all_events_is_learnt_from_and_confirmed_ones_are_not(champion: Bundle, tmp_path: Path) -> None:
+    cache = dark()
+    rng = np.random.default_rng(1)
+    unseen, confirmed = slice(600, 620), slice(700, 720)
+    for part in (unseen, confirmed):
+        cache.images[part] = rng.integers(225, 255, cache.images[part].shape, dtype=np.uint8)
+    weight = np.full(len(cache), 0.25, np.float32)
+    weight[confirmed] = 0.0
+    selection = Selection.of_recording(cache, hold_out=0.0)
+    selection = replace(selection, in_event=np.ones(len(cache), np.bool_), weight=weight)
+    found = recalibrate(champion, selection, tmp_path / "out")
+    bank = found.bank()
+    assert bank is not None
+    assert bank[bank[..., -1] < 1e6][:, :-1].max() < 20.0
+    threshold = found.manifest.calibration.threshold
+    assert (anomaly(found, dark(seed=6)) > threshold).mean() < 0.02
+    assert (anomaly(found, cache)[unseen] > threshold).mean() > 0.5
