@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgevad.bundle.bundle import Bundle
+from edgevad.bundle.bundle import TONES_NAME, Bundle
 from edgevad.bundle.manifest import Manifest
 from edgevad.bundle.trust import SignatureState
 from edgevad.report.lineage_view import lineage_rows
@@ -87,6 +87,8 @@ def _input(manifest: Manifest) -> str:
         words.append(f"{spec.motion.kind} over " + ", ".join(f"{lag} ms" for lag in spec.motion.lags_ms))
     if spec.bank is not None:
         words.append(f"bank of {spec.bank[0]} episodes x {spec.bank[1]} entries")
+    if TONES_NAME in manifest.files:
+        words.append("tone curves of other conditions")
     return "; ".join(words)
 
 

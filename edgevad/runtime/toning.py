@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 # Of a picture that is as sure as this to be of one condition, nothing is taken from another.
 _SURE = 0.99
+_GRAY = np.full((1, 3), 1.0 / 3.0, np.float32)
 
 
 def looks(frames: Images) -> Floats:
@@ -34,9 +35,10 @@ def looks(frames: Images) -> Floats:
     for row, frame in zip(found, frames, strict=True):
         levels = cv2.LUT(np.ascontiguousarray(frame), _log_levels())
         mean, deviation = cv2.meanStdDev(levels)
-        gray = levels.mean(axis=2)
+        gray = cv2.transform(levels, _GRAY)
         row[:3], row[3:6] = mean[:, 0], deviation[:, 0]
-        row[6], row[7] = cv2.absdiff(gray[1:], gray[:-1]).mean(), cv2.absdiff(gray[:, 1:], gray[:, :-1]).mean()
+        row[6] = cv2.norm(gray[1:], gray[:-1], cv2.NORM_L1) / gray[1:].size
+        row[7] = cv2.norm(gray[:, 1:], gray[:, :-1], cv2.NORM_L1) / gray[:, 1:].size
     return found
 
 
