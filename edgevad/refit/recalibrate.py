@@ -44,12 +44,12 @@ from edgevad.refit.observer import RefitObserver
 from edgevad.refit.precision import quantised_agreement
 from edgevad.refit.score_rows import joined_rows
 from edgevad.refit.selection import Selection
-from edgevad.refit.tone_fit import FoundTones, find_tones, levelled
+from edgevad.refit.tone_fit import FoundTones, find_tones, levelled, relevelled
 from edgevad.runtime.backends.backend import Backend
 from edgevad.runtime.backends.opening import cpu_engine, open_backend
 from edgevad.runtime.remembering import Rememberer
 from edgevad.runtime.selftest import SELFTEST_RTOL
-from edgevad.runtime.toning import with_tones
+from edgevad.runtime.toning import shares, with_tones
 
 __all__ = ["LEAST_FRAMES", "recalibrate"]
 
@@ -116,13 +116,16 @@ def recalibrate(
     found = _tones(bundle, recent, rememberer, observer)
     precision = _precision(bundle, recent.cache, found.tones, backend, threads, observer)
     like = bundle.manifest.calibration
+    replay = bundle.replay()
     with closing(_engine(bundle, precision, found.tones, backend, threads)) as engine:
         how = None if rememberer is None else rememberer.with_tones(found.tones).coordinates
         learned = _learned(bundle.bank(), like, engine, how, recent, observer)
-        before = _before(bundle.replay(), learned.bank, engine, how)
+        before = _before(replay, learned.bank, engine, how)
     new = TrainingScores(learned.score, recent.cache.timestamp_ns, recent.cache.segment)
-    if found.added and found.tones is not None and before is not None:
-        tones, new = levelled(found.tones, new, before, like)
+    if found.added and found.tones is not None and replay is not None and before is not None:
+        tones = levelled(found.tones, new, before, like)
+        new = relevelled(new, recent.cache.images, found.tones, tones)
+        before = relevelled(before, replay.images, found.tones, tones)
         found = replace(found, tones=tones)
         learned = replace(learned, score=new.score)
     rows = joined_rows(before, new, recent.weight)
@@ -328,14 +331,16 @@ def _selftest(
 ) -> dict[str, npt.NDArray[Any]]:
     """The same frames, scored by the bundle's graph with its new bank, frame by frame, as export does.
 
-    Where a condition was added, every fourth frame is of it: a machine that leaves its tone curve out is found out.
+    Where a condition was added, every fourth frame is surely of it: a machine that leaves its tone curve out is found
+    out by the first four frames, which are all that is asked before every run.
     """
     arrays = bundle.selftest()
     frames, motion = arrays["frames"].copy(), arrays.get("motion")
-    if found.added:
+    if found.added and found.tones is not None:
         others = frames[1::4] if len(frames) > 1 else frames
-        trusted = np.flatnonzero(_trusted(recent))
-        chosen = trusted[np.linspace(0, len(trusted) - 1, len(others)).round().astype(np.int64)]
+        own = shares(found.tones, recent.cache.images)[:, -1] * _trusted(recent)
+        sure = np.flatnonzero(own == own.max())
+        chosen = sure[np.linspace(0, len(sure) - 1, len(others)).round().astype(np.int64)]
         others[:] = recent.cache.images[chosen]
     # TensorRT's graphs too: what an engine must score is what the reference says, not what it says itself.
     engine = with_tones(cpu_engine(bundle, precision, bank=bank), found.tones)

@@ -8,7 +8,9 @@ lie on the same pixel for that, so a camera that was tilted does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,9 @@ from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.tones import MOST_CONDITIONS, ToneCurves
 from edgevad.calibration import calibrate
 from edgevad.runtime.remembering import Rememberer
-from edgevad.runtime.toning import looks, shares, toned
+from edgevad.runtime.toning import in_units_of_home, looks, shares, toned
 
-__all__ = ["FoundTones", "find_tones", "levelled"]
+__all__ = ["FoundTones", "find_tones", "levelled", "relevelled"]
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -38,6 +40,8 @@ _MOST_OFF = 3.0
 _STEEPEST = 4.0
 _LEAST_FRAMES = 40
 _BLOCK = 20
+# Pictures at a time: all of a drive through a curve at once would be the drive again in memory, and again.
+_CHUNK = 64
 # Looks of a camera that stands still hardly differ: below this (in log intensity) it is noise.
 _LOOK_FLOOR = 0.01
 _GAIN_RANGE = (0.2, 5.0)
@@ -76,7 +80,7 @@ def find_tones(recent: Images, known: Images, rememberer: Rememberer, parts: int
     curve = _matched_curve(recent, home, rememberer.with_tones(None))
     if curve is None:
         return nothing("Levels differ from before by more than a tone curve may undo.")
-    moved = _levels_between(_through(curve, recent), _through_tones(own, recent))
+    moved = _levels_between(recent, partial(_through, curve), partial(_through_tones, own))
     if moved < _LEAST_LEVELS:
         return nothing("")
     tones, off = _with_condition(own, curve, recent, known, parts)
@@ -92,12 +96,10 @@ def find_tones(recent: Images, known: Images, rememberer: Rememberer, parts: int
     )
 
 
-def levelled(
-    tones: ToneCurves, new: TrainingScores, before: TrainingScores, like: Calibration
-) -> tuple[ToneCurves, TrainingScores]:
+def levelled(tones: ToneCurves, new: TrainingScores, before: TrainingScores, like: Calibration) -> ToneCurves:
     """The condition that was added last, with gain and offset by which its scores mean what those of `before` do.
 
-    `new` and `before`: rows scored through `tones`; `new` is given back in the units of home.
+    `new` and `before`: rows scored through `tones`, by which the scores of that condition are still as they are.
     """
     here, home = (
         calibrate(
@@ -107,13 +109,24 @@ def levelled(
     )
     gain = np.array([np.clip(b.scale / a.scale, *_GAIN_RANGE) for a, b in zip(here, home, strict=True)], np.float32)
     offset = np.array([b.location for b in home], np.float32) - gain * np.array([a.location for a in here], np.float32)
-    amplitude = np.maximum(np.sqrt(np.maximum(new.score, 0.0)) * gain + offset, 0.0).astype(np.float32)
-    done = replace(
+    return replace(
         tones,
         gain=np.concatenate([tones.gain[:-1], gain[None]]),
         offset=np.concatenate([tones.offset[:-1], offset[None]]),
     )
-    return done, replace(new, score=amplitude * amplitude)
+
+
+def relevelled(rows: TrainingScores, images: Images, tones: ToneCurves, done: ToneCurves) -> TrainingScores:
+    """`rows` of `images` (N, h, w, 3), scored through `tones`, as an engine with `done` scores them.
+
+    Both tell conditions alike; `done` has another gain and offset for them.
+    """
+    share = shares(tones, images)
+    gain, offset = share[:, :1] + share[:, 1:] @ tones.gain, share[:, 1:] @ tones.offset
+    amplitude = np.maximum((np.sqrt(np.maximum(rows.score, 0.0)) - offset) / gain, 0.0)
+    away = in_units_of_home(done, amplitude * amplitude, share)
+    # What is at home has no part in this, to the bit.
+    return replace(rows, score=np.where(share[:, :1] < 1, away, rows.score).astype(np.float32))
 
 
 def _matched_curve(recent: Images, home: Images, rememberer: Rememberer) -> Curve | None:
@@ -124,7 +137,8 @@ def _matched_curve(recent: Images, home: Images, rememberer: Rememberer) -> Curv
     for _ in range(_ROUNDS):
         if curve is None:
             break
-        squared, nearest = _nearest(rememberer.coordinates(_through(curve, recent)), known)
+        found = [rememberer.coordinates(_through(curve, recent[k : k + _CHUNK])) for k in range(0, len(recent), _CHUNK)]
+        squared, nearest = _nearest(np.concatenate(found), known)
         alike = squared <= np.quantile(squared, _ALIKE)
         curve = _curve(of_recent[alike].sum(axis=0), of_home[nearest[alike]].sum(axis=0))
     return curve
@@ -138,14 +152,16 @@ def _nearest(rows: Floats, known: Floats) -> tuple[npt.NDArray[np.float64], npt.
     return squared[np.arange(len(here)), nearest], nearest
 
 
-def _histograms(images: Images) -> npt.NDArray[np.int64]:
+def _histograms(images: Images) -> npt.NDArray[np.int32]:
     """(N, 3, 256) counts of levels."""
-    return np.array(
-        [[np.bincount(image[..., channel].reshape(-1), minlength=256) for channel in range(3)] for image in images]
-    )
+    found = np.empty((len(images), 3, 256), np.int32)
+    for counts, image in zip(found, images, strict=True):
+        for channel in range(3):
+            counts[channel] = np.bincount(image[..., channel].reshape(-1), minlength=256)
+    return found
 
 
-def _curve(source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> Curve | None:
+def _curve(source: npt.NDArray[np.integer], target: npt.NDArray[np.integer]) -> Curve | None:
     """By which levels counted in `source` (3, 256) become those counted in `target`: (256, 3) uint8, rising."""
     levels = np.arange(256, dtype=np.float64)
     edges = np.arange(257) - 0.5
@@ -177,8 +193,13 @@ def _through_tones(tones: ToneCurves | None, images: Images) -> Images:
     return images if tones is None else toned(tones, images, shares(tones, images))
 
 
-def _levels_between(one: Images, other: Images) -> float:
-    return float(np.abs(one.astype(np.int16) - other).mean())
+def _levels_between(images: Images, one: Callable[[Images], Images], other: Callable[[Images], Images]) -> float:
+    """By how many levels what one makes of pictures differs from what the other does, on average."""
+    total = 0
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK]
+        total += int(np.abs(one(chunk).astype(np.int16) - other(chunk)).sum())
+    return total / images.size
 
 
 def _with_condition(
@@ -189,12 +210,13 @@ def _with_condition(
     That is asked of every second stretch of pictures, which was not used for it.
     """
     odd, other = ((np.arange(len(images)) // _BLOCK) % 2 == 1 for images in (recent, known))
-    trial = _joined(own, curve, looks(recent[~odd]), known[~other], parts)
+    recent_looks = looks(recent)
+    trial = _joined(own, curve, recent_looks[~odd], known[~other], parts)
     off = (
-        _levels_between(_through_tones(trial, recent[odd]), _through(curve, recent[odd])),
-        _levels_between(_through_tones(trial, known[other]), _through_tones(own, known[other])),
+        _levels_between(recent[odd], partial(_through_tones, trial), partial(_through, curve)),
+        _levels_between(known[other], partial(_through_tones, trial), partial(_through_tones, own)),
     )
-    return _joined(own, curve, looks(recent), known, parts), max(off)
+    return _joined(own, curve, recent_looks, known, parts), max(off)
 
 
 def _joined(own: ToneCurves | None, curve: Curve, recent_looks: Floats, known: Images, parts: int) -> ToneCurves:

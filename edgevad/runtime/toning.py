@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgevad.bundle.tones import LOOKS, ToneCurves
 from edgevad.runtime.backends.backend import Backend, Scores
 
-__all__ = ["TonedBackend", "looks", "shares", "toned", "with_tones"]
+__all__ = ["TonedBackend", "in_units_of_home", "looks", "shares", "toned", "with_tones"]
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -85,14 +85,12 @@ class TonedBackend:
 
     def score(self, frames: Images, motion: Floats | None) -> Scores:
         """As `Backend.score`."""
-        share = shares(self._tones, frames)
-        found = self.bare.score(toned(self._tones, frames, share), motion)
-        away = share[:, 0] < 1
-        if not away.any():
-            return found
-        return Scores(
-            _levelled(self._tones, found.score, share, away), self._heat(found.heatmap, share, away), found.latent
-        )
+        tones = self._tones
+        share = shares(tones, frames)
+        found = self.bare.score(toned(tones, frames, share), motion)
+        # The cells of heatmaps are errors as the first parts of the score are.
+        score, heatmap = (in_units_of_home(tones, one, share) for one in (found.score, found.heatmap))
+        return Scores(score, heatmap, found.latent)
 
     def remember(self, bank: Floats) -> None:
         """As `Backend.remember`."""
@@ -102,13 +100,6 @@ class TonedBackend:
         """As `Backend.close`."""
         self.bare.close()
 
-    def _heat(self, heat: Floats, share: Floats, away: npt.NDArray[np.bool_]) -> Floats:
-        """Heatmaps (N, Q, hh, hw), whose cells are errors as the first Q parts of the score are."""
-        count, parts, height, width = heat.shape
-        cells = np.moveaxis(heat, 1, 3).reshape(count, height * width, parts)
-        level = _levelled(self._tones, cells, share, away)
-        return np.moveaxis(level.reshape(count, height, width, parts), 3, 1)
-
 
 def with_tones(backend: Backend, tones: ToneCurves | None) -> Backend:
     """`backend` with these tone curves in place of any it has; None: with none."""
@@ -116,16 +107,21 @@ def with_tones(backend: Backend, tones: ToneCurves | None) -> Backend:
     return bare if tones is None else TonedBackend(bare, tones)
 
 
-def _levelled(tones: ToneCurves, score: Floats, share: Floats, away: npt.NDArray[np.bool_]) -> Floats:
-    """Scores (N, ..., P) of frames of which `away` (N,) are not at home, in the units of home."""
-    parts = score.shape[-1]
-    gain = share[:, :1] + share[:, 1:] @ tones.gain[:, :parts]
-    offset = share[:, 1:] @ tones.offset[:, :parts]
-    shape = (-1, *[1] * (score.ndim - 2), parts)
+def in_units_of_home(tones: ToneCurves, score: Floats, share: Floats) -> Floats:
+    """Scores (N, P) or heatmaps (N, Q, hh, hw), Q <= P, of frames of `share` (N, K + 1), with what they mean at home.
+
+    Those of frames that are at home are given back as they are.
+    """
+    away = share[:, 0] < 1
+    if not away.any():
+        return score
+    share, parts = share[away], score.shape[1]
+    shape = (-1, parts, *[1] * (score.ndim - 2))
+    gain = (share[:, :1] + share[:, 1:] @ tones.gain[:, :parts]).reshape(shape)
+    offset = (share[:, 1:] @ tones.offset[:, :parts]).reshape(shape)
     out = score.copy()
-    amplitude = np.sqrt(np.maximum(score[away], 0.0))
-    level = np.maximum(gain[away].reshape(shape) * amplitude + offset[away].reshape(shape), 0.0)
-    out[away] = level * level
+    with np.errstate(over="ignore"):  # what broken weights give may be beyond all numbers, and is found out as that
+        out[away] = np.square(np.maximum(gain * np.sqrt(np.maximum(score[away], 0.0)) + offset, 0.0))
     return out
 
 

@@ -20,6 +20,7 @@ from edgevad.refit.selection import Selection
 from edgevad.runtime.backends.opening import open_backend
 from edgevad.runtime.scorer import Scorer
 from edgevad.runtime.selftest import self_test
+from edgevad.runtime.toning import shares
 
 DARK = (60, 70, 80)
 
@@ -31,6 +32,13 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def dark(seed: int = 5) -> FrameCache:
     return recording(100, color=DARK, seed=seed)
+
+
+def dawn() -> FrameCache:
+    """Four seconds at home, and then it is dark."""
+    cache = dark()
+    cache.images[:40] = recording(4, seed=11).images
+    return cache
 
 
 def anomaly(bundle: Bundle, cache: FrameCache) -> np.ndarray:
@@ -228,7 +236,8 @@ def test_another_light_gets_a_tone_curve_once(champion: Bundle, tmp_path: Path) 
 
 
 def test_a_machine_that_leaves_the_tone_curve_out_fails_the_self_test(champion: Bundle, tmp_path: Path) -> None:
-    found = recalibrate(champion, Selection.of_recording(dark()), tmp_path / "out")
+    # The log begins at home: what stands for the new condition must be of it all the same.
+    found = recalibrate(champion, Selection.of_recording(dawn(), hold_out=0.0), tmp_path / "out")
     assert self_test(found) < 5e-2
     manifest = found.manifest
     without = write_bundle(
@@ -269,3 +278,23 @@ def test_a_log_that_is_all_events_is_learnt_from_and_confirmed_ones_are_not(cham
     threshold = found.manifest.calibration.threshold
     assert (anomaly(found, dark(seed=6)) > threshold).mean() < 0.02
     assert (anomaly(found, cache)[unseen] > threshold).mean() > 0.5
+
+
+def test_the_scores_it_brings_have_the_level_of_their_own_condition(
+    champion: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, scores = dawn(), []
+    for gain in (1.0, 3.0):
+        level = np.array([[gain]], np.float32)
+        monkeypatch.setattr(
+            "edgevad.refit.recalibrate.levelled",
+            lambda tones, new, before, like, level=level: replace(tones, gain=level),
+        )
+        found = recalibrate(champion, Selection.of_recording(cache, hold_out=0.0), tmp_path / f"{gain}")
+        tones = found.tones()
+        assert tones is not None
+        home = shares(tones, cache.images)[:, 0]
+        scores.append(found.training_scores().score[-len(cache) :, 0])
+    assert (home[:40] == 1).mean() > 0.8
+    assert np.array_equal(scores[0][home == 1], scores[1][home == 1])
+    assert scores[1][home == 0] == pytest.approx(9.0 * scores[0][home == 0], rel=1e-4)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.tones import MOST_CONDITIONS, ToneCurves
 from edgevad.calibration import calibrate
-from edgevad.refit.tone_fit import find_tones, levelled
-from edgevad.runtime.toning import shares, toned
+from edgevad.refit.tone_fit import find_tones, levelled, relevelled
+from edgevad.runtime.backends.backend import Scores
+from edgevad.runtime.toning import TonedBackend, shares, toned
 from edgevad.runtime.window import WindowSpec
 
 PLACES, SIZE = 12, 16
@@ -143,11 +145,69 @@ def test_scores_of_the_new_condition_get_location_and_scale_of_home() -> None:
     known = drive(EVERYWHERE, 0)
     tones = find_tones(gamma(known), known, ByShape(), 2).tones
     assert tones is not None
-    done, mapped = levelled(tones, new, before, like)
+    images = gamma(drive(EVERYWHERE, 1))[np.arange(2000) % len(known)]
+    done = levelled(tones, new, before, like)
+    mapped = relevelled(new, images, tones, done)
     again = calibrate(mapped.score, times, mapped.segment, window, 1.0, parts=("residual", "view"))
     for part, home in zip(again.parts, like.parts, strict=True):
         assert part.location == pytest.approx(home.location, abs=0.1)
         assert part.scale == pytest.approx(home.scale, rel=0.05)
     assert done.gain[0] == pytest.approx([0.5, 2.0], rel=0.1)
     wild = replace(new, score=new.score * np.float32(1e6))
-    assert levelled(tones, wild, before, like)[0].gain.min() >= 0.2 - 1e-6
+    assert levelled(tones, wild, before, like).gain.min() >= 0.2 - 1e-6
+
+
+class ByLevel:
+    """Scores a picture by its mean levels of blue and green."""
+
+    batch = None
+
+    def score(self, frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+        mean = frames.astype(np.float32).mean(axis=(1, 2))[:, :2]
+        return Scores(mean, np.zeros((len(frames), 1, 2, 2), np.float32), mean)
+
+    def remember(self, bank: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_scores_get_the_level_of_the_condition_that_their_picture_is_of() -> None:
+    known = drive(EVERYWHERE, 0)
+    first = find_tones(gamma(known), known, ByShape(), 2).tones
+    assert first is not None
+    first = replace(first, gain=np.array([[0.7, 1.4]], np.float32), offset=np.array([[0.5, -0.5]], np.float32))
+    other = gamma(drive(EVERYWHERE, 1), 0.7, (1.0, 0.8, 0.9))
+    tones = find_tones(other, known, ByShape(first), 2).tones
+    assert tones is not None
+    done = replace(tones, gain=tones.gain.copy(), offset=tones.offset.copy())
+    done.gain[-1], done.offset[-1] = (2.0, 0.5), (1.0, -1.0)
+    between = (known[:30].astype(int) + gamma(known[:30], 0.7, (1.0, 0.8, 0.9))) // 2
+    images = np.concatenate([known[:30], gamma(known[:30]), other[:30], between.astype(np.uint8)])
+    share = shares(tones, images)
+    assert [set(share[k : k + 30].argmax(axis=1)) for k in (0, 30, 60)] == [{0}, {1}, {2}]
+    scored = [TonedBackend(ByLevel(), one).score(images, None).score for one in (tones, done)]
+    times = np.arange(len(images), dtype=np.int64)
+    rows = TrainingScores(scored[0], times, np.zeros(len(images), np.int32))
+    assert relevelled(rows, images, tones, done).score == pytest.approx(scored[1], rel=1e-4)
+    assert np.array_equal(relevelled(rows, images, tones, done).score[:30], scored[0][:30])
+
+
+class BySmallShape(ByShape):
+    def with_tones(self, tones: ToneCurves | None) -> BySmallShape:
+        return BySmallShape(tones)
+
+    def coordinates(self, frames: np.ndarray) -> np.ndarray:
+        return super().coordinates(frames[:, ::8, ::8])
+
+
+def test_a_drive_is_not_held_in_memory_several_times() -> None:
+    rng = np.random.default_rng(0)
+    places = np.clip(rng.uniform(60, 150, (20, 1, 1, 3)) + 25 * rng.normal(size=(20, 64, 64, 3)), 5, 250)
+    known = places.astype(np.uint8)[np.arange(60) % 20]
+    recent = gamma(known)[np.arange(1500) % 60]
+    tracemalloc.start()
+    try:
+        assert find_tones(recent, known, BySmallShape(), 2).added
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * recent.nbytes
+    finally:
+        tracemalloc.stop()

@@ -113,6 +113,30 @@ def test_a_level_below_nothing_is_nothing_and_what_is_no_number_stays_none() -> 
     assert np.isnan(TonedBackend(Broken(), one_condition()).score(pictures(2, 60), None).score).all()
 
 
+def test_what_is_beyond_all_numbers_is_not_warned_of_but_found_out() -> None:
+    class Broken(Brightness):
+        def score(self, frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+            found = super().score(frames, motion)
+            return Scores(np.full_like(found.score, 3e38), np.full_like(found.heatmap, 3e38), found.latent)
+
+    found = TonedBackend(Broken(), one_condition(gain=2.0)).score(pictures(2, 60), None)
+    assert np.isinf(found.score).all()
+    assert np.isinf(found.heatmap).all()
+
+
+def test_heatmaps_of_fewer_parts_stay_contiguous_and_what_is_negative_is_nothing() -> None:
+    class Signed(Brightness):
+        def score(self, frames: np.ndarray, motion: np.ndarray | None) -> Scores:
+            found = super().score(frames, motion)
+            return Scores(found.score, np.asfortranarray(found.heatmap - np.float32(1e4)), found.latent)
+
+    found = TonedBackend(Signed(), one_condition()).score(pictures(2, 60), None).heatmap
+    assert (found == 0).all()
+    assert found.shape == (2, 1, 2, 3)
+    assert TonedBackend(Brightness(), one_condition(gain=2.0)).score(pictures(2, 60), None).heatmap.flags.c_contiguous
+    assert found.dtype == np.float32
+
+
 def test_curves_take_the_place_of_others_and_the_engine_within_is_the_same() -> None:
     engine = Brightness()
     first = with_tones(engine, one_condition())

@@ -42,7 +42,8 @@ def open_backend(
     if name == "tensorrt":
         from edgevad.runtime.engines.opening import open_tensorrt
 
-        return with_tones(open_tensorrt(bundle, on_build=on_build), bundle.tones())
+        tones = bundle.tones()  # before there is an engine that would have to be closed
+        return with_tones(open_tensorrt(bundle, on_build=on_build), tones)
     return cpu_engine(bundle, bundle.manifest.precision, name, threads=threads)
 
 
@@ -64,7 +65,7 @@ def cpu_engine(
         BackendError: the engine refuses the graph.
         MissingExtraError: the engine is not installed.
     """
-    manifest = bundle.manifest
+    manifest, tones = bundle.manifest, bundle.tones()
     engine = cpu_backend(
         manifest.backend if name is None else name,
         bundle.graph(precision),
@@ -73,7 +74,7 @@ def cpu_engine(
         bank=bundle.bank() if bank is None else bank,
         threads=threads,
     )
-    return with_tones(engine, bundle.tones())
+    return with_tones(engine, tones)
 
 
 def cpu_backend(
