@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import pytest
 from fake_gpu.bundles import BANK, write_engine_bundle
 from tiny import edit_manifest, tiny_frames
 
-from edgevad.bundle import Bundle, activate
+from edgevad.bundle import Bundle, activate, write_bundle
+from edgevad.bundle.tones import LOOKS, ToneCurves
 from edgevad.errors import BundleError, ChecksumMismatchError
-from edgevad.runtime.backends.opening import open_backend
+from edgevad.runtime.backends.opening import cpu_engine, open_backend
 from edgevad.runtime.backends.tensorrt import TensorRtBackend
 from edgevad.runtime.engines.cache import CachedEngine
 from edgevad.runtime.engines.obtaining import ObtainedEngine, engine_cache, obtain_engine, wish_for
 from edgevad.runtime.engines.options import BuildStep
 from edgevad.runtime.pipeline import Pipeline, Result
 from edgevad.runtime.scorer import Scorer
+from edgevad.runtime.selftest import prove
+from edgevad.runtime.toning import TonedBackend, looks
 from edgevad.sources import Source
 from edgevad.spec import InputSpec, MotionSpec
 
@@ -248,3 +252,73 @@ def test_an_engine_opened_by_another_thread_takes_over_between_two_frames(fake_g
     assert [one.frame.index for one in found] == list(range(60))
     last = [(one.parts, other.parts) for one, other in zip(found, wanted, strict=True)][-10:]
     assert all(one == pytest.approx(other) for one, other in last)
+
+
+def toned_bundle(plain: Bundle, path: Path) -> Bundle:
+    """`plain` that knows one light more, which the second frame of its self-test is of."""
+    frames = plain.selftest()["frames"].copy()
+    frames[1] //= 2
+    seen = looks(frames)
+    curve = np.repeat(np.minimum(2 * np.arange(256), 255).astype(np.uint8)[:, None], 3, axis=1)
+    tones = ToneCurves(
+        curve[None],
+        np.stack([seen[[0, 2, 3]].mean(axis=0), seen[1]]),
+        1e3 * np.eye(LOOKS, dtype=np.float32),
+        np.full((1, 1), 2.0, np.float32),
+        np.full((1, 1), 0.5, np.float32),
+    )
+    manifest = plain.manifest
+    fields: dict[str, Any] = {
+        "name": manifest.name,
+        "target": manifest.device(),
+        "backend": manifest.backend,
+        "precision": manifest.precision,
+        "graphs": {"fp32": plain.graph()},
+        "input": manifest.input,
+        "score": manifest.score,
+        "calibration": manifest.calibration,
+        "provenance": {},
+        "selftest_rtol": manifest.selftest_rtol,
+        "scores": plain.training_scores().arrays(),
+        "bank": plain.bank(),
+        "tones": tones,
+    }
+    first = write_bundle(path.with_name("unproved"), selftest={**plain.selftest(), "frames": frames}, **fields)
+    with closing(cpu_engine(first, "fp32", "onnxruntime")) as engine:
+        size = engine.batch or 1
+        score = np.concatenate([engine.score(frames[[k] * size], None).score[:1] for k in range(len(frames))])
+    return write_bundle(path, selftest={"frames": frames, "score": score}, **fields)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_engine_of_another_light_is_built_and_proves_itself_through_tone_curves(
+    fake_gpu: Any, tmp_path: Path, batch: int
+) -> None:
+    plain = write_engine_bundle(tmp_path / "plain", batch=batch)
+    open_backend(plain).close()
+    bundle = toned_bundle(plain, tmp_path / "toned")
+    steps: list[BuildStep] = []
+    # Made of the earlier bundle's engine, it is asked all of the self-test.
+    with Scorer.from_bundle(bundle.path, on_build=steps.append) as scorer:
+        assert isinstance(scorer.backend, TonedBackend)
+        assert prove(bundle, scorer.backend) < 1e-3
+        with pytest.raises(BundleError, match="self-test frame 1"):
+            prove(bundle, scorer.backend.bare)
+    assert not any("anew" in step.phase for step in steps)
+    assert fake_gpu.memory == {}
+
+
+def test_tone_curves_that_cannot_be_read_are_found_before_an_engine_is_opened(
+    fake_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_engine_bundle(tmp_path / "bundle")
+
+    def broken(self: Bundle) -> None:
+        raise BundleError("the tone curves cannot be used")
+
+    monkeypatch.setattr(Bundle, "tones", broken)
+    for name in (None, "onnxruntime"):
+        with pytest.raises(BundleError, match="tone curves"):
+            open_backend(bundle, name)
+    assert fake_gpu.memory == {}
+    assert engine_cache().entries() == []

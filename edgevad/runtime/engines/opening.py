@@ -13,6 +13,7 @@ from edgevad.errors import BundleError, EngineError
 from edgevad.runtime.backends.tensorrt import TensorRtBackend
 from edgevad.runtime.engines.obtaining import ObtainedEngine, obtain_engine, wish_for
 from edgevad.runtime.engines.options import BuildProgress, BuildStep
+from edgevad.runtime.toning import with_tones
 
 __all__ = ["open_engine", "open_tensorrt"]
 
@@ -46,6 +47,7 @@ def open_engine(
     # All that is read of the bundle is read before minutes of building: what is wrong with it, no engine cures.
     wish, bank = wish_for(bundle), bundle.bank()
     bundle.selftest()
+    bundle.tones()
     obtained = obtain_engine(wish, force=force, must_keep=must_keep, progress=on_build)
     try:
         backend = _load(bundle, bank, obtained)
@@ -85,7 +87,8 @@ def _prove(bundle: Bundle, backend: TensorRtBackend, obtained: ObtainedEngine) -
     from edgevad.runtime.selftest import QUICK_FRAMES, prove
 
     try:
-        prove(bundle, backend, frames=QUICK_FRAMES if obtained.origin == "built" else None)
+        # With the tone curves: the self-test says what comes of both.
+        prove(bundle, with_tones(backend, bundle.tones()), frames=QUICK_FRAMES if obtained.origin == "built" else None)
     except BaseException:
         backend.close()
         raise
