@@ -1,6 +1,6 @@
 """How the method's figures move with what the paper fixes: one curve for each choice.
 
-    python -m benchmarks.curves [--curves …] [--sets …] [--seeds 1] [--out FOLDER]
+    python -m benchmarks.curves [--curves …] [--points X …] [--sets …] [--seeds 1] [--out FOLDER]
 
     ratio          share of anomalies, by leaving stretches of the recording out; as many frames at every share
     ratio-most     the same, at every share as many frames as the recording has
@@ -26,7 +26,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -171,11 +171,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [*CURVES, COST]
     parser.add_argument("--curves", nargs="+", default=names, choices=names)
+    parser.add_argument("--points", nargs="+", metavar="X", help="only these points, as the axis of a curve names them")
     parser.add_argument("--sets", nargs="+", default=["donkey_track_1124"], choices=sorted(PROTOCOLS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also write SET-CURVE.jsonl, .md and .png there")
     args = parser.parse_args(arguments)
+    try:
+        points = {curve: chosen_points(curve, args.points) for curve in args.curves if curve != COST}
+    except ValueError as error:
+        parser.error(str(error))
     root = Path(os.environ.get("EDGEVAD_DATA", ROOT.parent / "shared" / "data"))
     torch.set_num_threads(args.threads)
     keep_freed_memory()
@@ -187,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         for curve in args.curves:
             path = None if args.out is None else args.out / f"{name}-{curve}"
             results = []
-            for result in _results(runner, curve, args.seeds):
+            for result in _results(runner, points.get(curve), args.seeds):
                 results.append({"set": name, "curve": curve, **result})
                 print(json.dumps(results[-1]), flush=True)
                 if path is not None:  # at once: a run that is stopped has not been for nothing
@@ -198,12 +203,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _results(runner: Runner, curve: str, seeds: int) -> Iterator[dict[str, Any]]:
-    if curve == COST:
+def chosen_points(curve: str, names: Sequence[str] | None) -> tuple[Point, ...]:
+    """The points of a curve that are named, in the curve's order; None: all of them.
+
+    Raises:
+        ValueError: the curve has no point of that name.
+    """
+    points = CURVES[curve].points
+    unknown = set(names or ()) - {point.x for point in points}
+    if unknown:
+        known = ", ".join(point.x for point in points)
+        raise ValueError(f"{curve} has no point {', '.join(sorted(unknown))}; it has {known}")
+    return tuple(point for point in points if names is None or point.x in names)
+
+
+def _results(runner: Runner, points: tuple[Point, ...] | None, seeds: int) -> Iterator[dict[str, Any]]:
+    if points is None:
         yield from cost_results(fit(runner.recording, model_for(runner.recording), TrainConfig()).trainer)
         return
     for seed in range(seeds):
-        for point in CURVES[curve].points:
+        for point in points:
             yield {"x": point.x, "seed": seed, **runner.measure(point, seed)}
 
 

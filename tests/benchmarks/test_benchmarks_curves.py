@@ -13,7 +13,7 @@ from benchmarks._curve_report import as_table, cost_table, plot_cost, plot_curve
 from benchmarks._entropy_cost import fourier_entropy
 from benchmarks._subsampling import common_count, most_frames, rows_with_share, stretches
 from benchmarks._variants import SsimTrainer, ssim
-from benchmarks.curves import CURVES
+from benchmarks.curves import CURVES, chosen_points
 from edgevad.evaluation.labels import AMBIGUOUS, ANOMALY, NORMAL
 from edgevad.model.cache import FrameCache
 from edgevad.model.config import ModelConfig
@@ -89,6 +89,13 @@ def test_tables_and_pictures(tmp_path: Path) -> None:
 def test_every_axis_has_points_of_different_names() -> None:
     for curve in CURVES.values():
         assert len({point.x for point in curve.points}) == len(curve.points) >= 2
+
+
+def test_named_points_come_in_the_order_of_the_curve_and_an_unknown_one_is_refused() -> None:
+    assert [point.x for point in chosen_points("ratio", ["40%", "10%"])] == ["10%", "40%"]
+    assert chosen_points("ratio", None) == CURVES["ratio"].points
+    with pytest.raises(ValueError, match="ratio has no point 11%; it has 2%, 5%"):
+        chosen_points("ratio", ["10%", "11%"])
 
 
 @pytest.fixture
