@@ -15,7 +15,7 @@ from edgevad.calibration.threshold import part_margins, windowed_scores
 from edgevad.model.bank import FORGET_ABOVE
 from edgevad.model.cache import FrameCache
 from edgevad.model.config import ModelConfig
-from edgevad.model.recording_scores import score_recording
+from edgevad.model.recording_scores import RecordingScores, score_and_tell
 from edgevad.model.trainer import TrainConfig, Trainer
 from edgevad.runtime.window import WindowSpec
 
@@ -33,12 +33,14 @@ class Fitted:
         scores: (N, P) raw scores of the recording it was fitted to, each frame compared with other times only.
         calibration: of these scores, for one false alarm an hour.
         bank: what the vehicle would remember.
+        usual: (N,), the frames that were calibrated from; None: all.
     """
 
     trainer: Trainer
     scores: npt.NDArray[np.float32]
     calibration: Calibration
     bank: npt.NDArray[np.float32] | None
+    usual: npt.NDArray[np.bool_] | None
 
 
 def model_for(recording: LabelledCache) -> ModelConfig:
@@ -51,12 +53,12 @@ def fit(recording: LabelledCache, model: ModelConfig, training: TrainConfig, mak
     cache = recording.cache if model.motion_channels else replace(recording.cache, motion=None)
     trainer = make(model, training, cache)
     trainer.fit()
-    found = score_recording(trainer.module, cache)
     margins = part_margins(model.parts, trainer.recurrence, camera_moves=cache.camera.moves)
-    calibration = calibration_of(recording, found.score, model.parts, margins)
+    found = score_and_tell(trainer.module, cache, WINDOW, margins)
+    calibration = calibration_of(recording, found.score, model.parts, margins, found.usual)
     windowed = windowed_scores(found.score, cache.timestamp_ns, cache.segment, WINDOW)
     bank = found.bank(calibration.anomaly_scores(windowed) <= FORGET_ABOVE)
-    return Fitted(trainer, found.score, calibration, bank)
+    return Fitted(trainer, found.score, calibration, bank, found.usual)
 
 
 def calibration_of(
@@ -64,7 +66,8 @@ def calibration_of(
     scores: npt.NDArray[np.floating],
     parts: tuple[str, ...],
     margins: list[float | None] | None = None,
+    usual: npt.NDArray[np.bool_] | None = None,
 ) -> Calibration:
-    """From raw scores (N, P) of the recording, for one false alarm an hour."""
-    cache = recording.cache
-    return calibrate(scores, cache.timestamp_ns, cache.segment, WINDOW, 1.0, parts=parts, margins=margins)
+    """From raw scores (N, P) of the recording, of its `usual` frames (N,) or all, for one false alarm an hour."""
+    rows = RecordingScores(np.asarray(scores), usual=usual).rows(recording.cache)
+    return calibrate(rows.score, rows.timestamp_ns, rows.segment, WINDOW, 1.0, parts=parts, margins=margins)

@@ -150,6 +150,7 @@ class Runner:
             "anomalies": int((recording.level == ANOMALY).sum()),
             **judge(recording, fitted.scores, fitted.calibration).to_json(),
             "residual": judge(recording, residual, calibration_of(recording, residual, ("score",))).to_json()["auroc"],
+            "unusual": None if fitted.usual is None else round(1.0 - float(fitted.usual.mean()), 4),
             "explained": round(float(last["explained"]), 4),
             "target": trainer.controller.target,
             "weight": float(last["entropy_weight"]),

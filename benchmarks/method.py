@@ -124,6 +124,7 @@ def _network(
             "target": trainer.controller.target,
             "weight": round(float(trainer.history.rows[-1]["entropy_weight"]), 5),
             "rounds": trainer.rule.rounds,
+            "unusual": None if fitted.usual is None else round(1.0 - float(fitted.usual.mean()), 4),
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
         backend = TorchBackend(trainer.module, fitted.bank)
@@ -137,7 +138,7 @@ def _network(
             if row == "ours":
                 cases["runtime"] = (part, fitted.scores, part, _scored(backend, part))
         margins = [one.margin for one in fitted.calibration.parts]
-        yield from _results(recording, row, seed, cases, model.parts, facts, margins)
+        yield from _results(recording, row, seed, cases, model.parts, facts, margins, fitted.usual)
 
 
 def _recipe(row: str, recording: LabelledCache, seed: int, rounds: int | None) -> tuple[ModelConfig, TrainConfig]:
@@ -171,17 +172,18 @@ def _results(
     names: tuple[str, ...],
     facts: dict[str, Any],
     margins: list[float | None] | None = None,
+    usual: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[dict[str, Any]]:
     for protocol, (part, fitted, test, scores) in cases.items():
         # Baselines may be negative; only their order is looked at, and the calibration wants amplitudes.
         low = min(float(fitted.min()), float(scores.min()), 0.0)
         fitted, scores = fitted - low, scores - low
-        calibration = calibration_of(part, fitted, names, margins)
+        calibration = calibration_of(part, fitted, names, margins, usual)
         base = {"set": recording.name, "row": row, "protocol": protocol, "seed": seed}
         yield {**base, **judge(test, scores, calibration).to_json(), **facts}
         if len(names) > 1:
             for k, name in enumerate(names):
-                alone = calibration_of(part, fitted[:, k : k + 1], ("score",))
+                alone = calibration_of(part, fitted[:, k : k + 1], ("score",), usual=usual)
                 yield {**base, "row": f"{row}: {name} alone", **judge(test, scores[:, k : k + 1], alone).to_json()}
 
 

@@ -29,7 +29,7 @@ from edgevad.bundle.manifest import Calibration, PartCalibration
 from edgevad.errors import OptionError
 from edgevad.runtime.window import SlidingWindow, WindowSpec
 
-__all__ = ["block_maxima", "calibrate", "check_budget", "part_margins", "tail_level", "windowed_scores"]
+__all__ = ["block_maxima", "calibrate", "check_budget", "normal_line", "part_margins", "tail_level", "windowed_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def part_margins(parts: Sequence[str], recurrence: float | None, *, camera_moves
 
 def _part(name: str, windowed: Floats, margin: float | None) -> PartCalibration:
     amplitude = np.sqrt(np.maximum(windowed, 0.0))
-    scale, location = _normal_line(amplitude, BULK_FROM, BULK_TO)
+    scale, location = normal_line(amplitude, BULK_FROM, BULK_TO)
     # A recording of one still image has no spread; any change at all is then far out.
     return PartCalibration(name, location, max(scale, 1e-6 * max(abs(location), 1e-6)), margin)
 
@@ -165,11 +165,11 @@ def block_maxima(
 
 def tail_level(maxima: Floats, probability: float) -> float:
     """The level that a normal block's maximum exceeds with this probability (0 < probability <= 0.5)."""
-    slope, location = _normal_line(maxima, FIT_FROM, FIT_TO)
+    slope, location = normal_line(maxima, FIT_FROM, FIT_TO)
     return float(location + max(slope, 0.0) * NormalDist().inv_cdf(1.0 - probability))
 
 
-def _normal_line(values: Floats, low: float, high: float) -> tuple[float, float]:
+def normal_line(values: Floats, low: float, high: float) -> tuple[float, float]:
     """Slope and intercept of the normal quantile plot between two quantiles."""
     normal = NormalDist()
     shares = np.linspace(low, high, FIT_POINTS)

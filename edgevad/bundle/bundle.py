@@ -66,6 +66,8 @@ _A_BUNDLE = f"the folder or the {ARCHIVE_SUFFIX} file made by edgevad export"
 class TrainingScores:
     """Frame scores of the recording a model was trained on: what a threshold is calibrated from.
 
+    Where the recording is heavily contaminated, those of its usual frames.
+
     Attributes:
         score: (N, P) float32 frame scores, a column for each part.
         timestamp_ns: (N,) int64.

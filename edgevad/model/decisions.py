@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from edgevad.bundle.manifest import Calibration
+from edgevad.model.recording_scores import RecordingScores
 from edgevad.model.trainer import EXPLAINED_RATIO, Trainer
 
 __all__ = ["decisions"]
 
 
-def decisions(trainer: Trainer, calibration: Calibration) -> dict[str, str]:
-    """Sentences under the names of what was decided: "camera", and "entropy" and "memory" where they were up to us."""
+def decisions(trainer: Trainer, calibration: Calibration, scores: RecordingScores) -> dict[str, str]:
+    """Sentences under the names of what was decided, from the run, its calibration, and its scores of the recording.
+
+    "camera", and "entropy" and "memory" where they were up to us; "contamination" where it was found.
+    """
     found = {"camera": _camera(trainer, calibration)}
     model, target = trainer.module.config, trainer.controller.target
     if target is not None and trainer.config.explained_target is None and model.appearance != "none":
@@ -24,6 +28,11 @@ def decisions(trainer: Trainer, calibration: Calibration) -> dict[str, str]:
             "A typical view recurs in no second episode as well as in the nearest, so the nearest counts."
             if rank == 1
             else f"A typical view recurs in {rank} episodes, so its distance to the {_ORDINALS[rank]} nearest counts."
+        )
+    if scores.usual is not None:
+        found["contamination"] = (
+            f"{1 - scores.usual.mean():.0%} of the frames stand out by what the network cannot give back, all over the "
+            "recording: too many for a tail. They are not remembered, and statistics and threshold are of the others."
         )
     return found
 

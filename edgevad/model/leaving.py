@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 
 from edgevad import __version__
-from edgevad.bundle.bundle import TrainingScores
 from edgevad.bundle.manifest import Calibration
 from edgevad.bundle.replay import Replay
 from edgevad.calibration import calibrate
@@ -23,7 +22,7 @@ from edgevad.model.cache import FrameCache
 from edgevad.model.checkpoint import save_weights
 from edgevad.model.decisions import decisions
 from edgevad.model.folder import ModelFolder, Recipe
-from edgevad.model.recording_scores import score_recording
+from edgevad.model.recording_scores import RecordingScores, score_and_tell, score_recording
 from edgevad.model.trainer import Trainer
 
 __all__ = ["REPLAY_BYTES", "REPLAY_FRAMES", "facts_of", "leave", "versions"]
@@ -80,26 +79,25 @@ def leave(
     condition: (N,), numbers of conditions that differ, a clear lens and a hazy one, say; all one unless given.
         What is remembered, and kept for later, is decided by anomaly scores within each: of two conditions one has the
         larger errors throughout, and would stand out as a whole. Threshold and statistics are of all frames together.
+        Where it is None they are of the usual frames, if the recording is heavily contaminated (`usual_frames`).
     replay: chooses the frames that are kept for what the model learns later, from all frames' anomaly scores (N,);
-        those below the threshold, evenly, unless given.
+        usual ones below the threshold, evenly, unless given.
 
     Raises:
         TrainingError: the scores are not numbers.
         OutputError: the folder cannot be written.
     """
-    cache = trainer.cache
-    found = score_recording(trainer.module, cache, progress)
-    if not np.isfinite(found.score).all():
-        raise TrainingError(
-            "the model's scores of its own recording are not numbers",
-            where=folder.path,
-            fix="Train again with --overwrite and a smaller --learning-rate",
-        )
-    scores = TrainingScores(found.score, cache.timestamp_ns, cache.segment)
-    rows = (scores.score, scores.timestamp_ns, scores.segment)
-    parts = recipe.model.parts
+    cache, parts = trainer.cache, recipe.model.parts
     margins = part_margins(parts, trainer.recurrence, camera_moves=cache.camera.moves)
-    calibration = calibrate(*rows, recipe.window, recipe.alarms_per_hour, parts=parts, margins=margins)
+    if condition is None:
+        found = score_and_tell(trainer.module, cache, recipe.window, margins, progress)
+    else:
+        found = score_recording(trainer.module, cache, progress)
+    _check(found, folder)
+    scores = found.rows(cache)
+    usual = (scores.score, scores.timestamp_ns, scores.segment)
+    calibration = calibrate(*usual, recipe.window, recipe.alarms_per_hour, parts=parts, margins=margins)
+    rows = (found.score, cache.timestamp_ns, cache.segment)
     anomaly = _within(rows, calibration, np.zeros(len(cache), np.int8) if condition is None else condition)
     bank = found.bank(anomaly <= remember_below)
     if bank is not None:
@@ -107,17 +105,26 @@ def leave(
     folder.write_scores(scores)
     folder.write_calibration(calibration)
     folder.write_sample(_sample(cache))
-    kept = _first_replay(cache, anomaly, calibration) if replay is None else replay(anomaly, calibration)
+    kept = _first_replay(cache, anomaly, calibration, found.usual) if replay is None else replay(anomaly, calibration)
     if kept is not None:
         folder.write_replay(kept)
     with suppress(MissingExtraError):  # a device that learns need not be able to draw
         trainer.history.plot(folder.history_png)
-    provenance["decisions"] = decisions(trainer, calibration)
+    provenance["decisions"] = decisions(trainer, calibration, found)
     folder.write_recipe(recipe, provenance)
     # Last: a folder with weights and no checkpoint is a finished model.
     save_weights(folder.weights, trainer.module)
     folder.checkpoint.unlink(missing_ok=True)
     return calibration
+
+
+def _check(found: RecordingScores, folder: ModelFolder) -> None:
+    if not np.isfinite(found.score).all():
+        raise TrainingError(
+            "the model's scores of its own recording are not numbers",
+            where=folder.path,
+            fix="Train again with --overwrite and a smaller --learning-rate",
+        )
 
 
 def _within(
@@ -141,9 +148,16 @@ def _within(
     return anomaly
 
 
-def _first_replay(cache: FrameCache, anomaly: npt.NDArray[np.float64], calibration: Calibration) -> Replay | None:
-    usual = anomaly <= calibration.threshold
-    return Replay.of(cache, anomaly, usual, frames=REPLAY_FRAMES, max_bytes=REPLAY_BYTES)
+def _first_replay(
+    cache: FrameCache,
+    anomaly: npt.NDArray[np.float64],
+    calibration: Calibration,
+    usual: npt.NDArray[np.bool_] | None,
+) -> Replay | None:
+    calm = anomaly <= calibration.threshold
+    return Replay.of(
+        cache, anomaly, calm if usual is None else calm & usual, frames=REPLAY_FRAMES, max_bytes=REPLAY_BYTES
+    )
 
 
 def _sample(cache: FrameCache) -> dict[str, npt.NDArray[Any]]:

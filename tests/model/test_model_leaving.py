@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from edgevad.calibration import calibrate
+from edgevad.model import recording_scores
 from edgevad.model.cache import FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.folder import ModelFolder, Recipe
@@ -69,3 +72,40 @@ def test_the_limit_may_be_one_for_each_frame(tmp_path: Path) -> None:
     leave(folder, Recipe(("d",), MODEL, TRAIN), trainer, versions() | facts_of(trainer), remember_below=limit)
     assert remembered(folder)[0] == 0
     assert remembered(folder)[1] > 50
+
+
+def test_a_contaminated_recording_leaves_its_usual_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(MODEL, TRAIN, two_conditions())
+    trainer.fit()
+    recipe = Recipe(("d",), MODEL, TRAIN)
+    usual = np.arange(COUNT) >= COUNT // 2
+    monkeypatch.setattr(recording_scores, "usual_frames", lambda *_: usual)
+    folder = ModelFolder(tmp_path / "told")
+    provenance = versions() | facts_of(trainer)
+    calibration = leave(folder, recipe, trainer, provenance)
+    assert remembered(folder)[0] == 0
+    assert remembered(folder)[1] > 50
+    rows = folder.read_scores()
+    assert len(rows.score) == usual.sum()
+    replay = folder.read_replay()
+    assert replay is not None
+    assert replay.timestamp_ns.min() >= COUNT // 2 * 100_000_000
+    # Another window or budget is calibrated from these rows, as this one was.
+    again = calibrate(
+        rows.score,
+        rows.timestamp_ns,
+        rows.segment,
+        recipe.window,
+        recipe.alarms_per_hour,
+        parts=MODEL.parts,
+        margins=[0.0, 0.0, 0.0],
+    )
+    assert again == calibration == folder.read_calibration()
+    assert provenance["decisions"]["contamination"].startswith("50% of the frames stand out")
+    # Of two conditions one stands out as a whole, and is not to be forgotten for that.
+    apart = ModelFolder(tmp_path / "apart")
+    provenance = versions() | facts_of(trainer)
+    leave(apart, recipe, trainer, provenance, condition=(~usual).astype(np.int8))
+    assert remembered(apart)[0] > 50
+    assert len(apart.read_scores().score) == COUNT
+    assert "contamination" not in provenance["decisions"]

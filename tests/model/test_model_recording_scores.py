@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from edgevad.calibration.threshold import windowed_scores
+from edgevad.model import recording_scores
 from edgevad.model.bank import BankPlan, recurrence_rank
 from edgevad.model.cache import CacheKey, FrameCache
 from edgevad.model.config import ModelConfig
 from edgevad.model.memory import EXCLUDED
-from edgevad.model.recording_scores import RecordingScores, score_recording
+from edgevad.model.recording_scores import RecordingScores, score_and_tell, score_recording
 from edgevad.model.scoring import ScoringModule
 from edgevad.model.trainer import TrainConfig, Trainer
+from edgevad.runtime.window import WindowSpec
 from edgevad.sources import Frame
 
 MODEL = ModelConfig(size_px=16, width=4, depth=2, latent=8, cell_px=4)
@@ -101,6 +104,62 @@ def test_what_shall_be_forgotten_is_not_in_the_bank(cache: FrameCache) -> None:
     assert len(entries) == 300 - len(ODD)
     for odd in found.coordinates[ODD]:
         assert np.abs(entries - odd).max(axis=1).min() > 1e-6
+
+
+@torch.no_grad()
+def test_compared_with_the_usual_frames_an_odd_one_that_recurs_is_odd(cache: FrameCache) -> None:
+    # The odd moment comes twice: at the second time the first explains it, unless that is not usual.
+    images = np.array(cache.images)
+    images[200 : 200 + len(ODD)] = images[ODD]
+    twice = replace(cache, images=images)
+    odd = np.r_[list(ODD), 200 : 200 + len(ODD)]
+    usual = np.ones(300, np.bool_)
+    usual[odd] = False
+    module = module_of(MODEL, twice)
+    known = score_recording(module, twice)
+    found = score_recording(module, twice, usual=usual)
+    assert (found.score[odd, 1] > 5 * known.score[odd, 1]).all()
+    assert found.score[odd, 1].min() > found.score[usual, 1].max()
+    bank = found.bank(np.ones(300, np.bool_))
+    assert bank is not None
+    assert (bank[..., -1] < EXCLUDED / 2).sum() == usual.sum()
+
+
+def test_rows_to_calibrate_from_are_the_usual_ones_and_a_gap_begins_a_segment(cache: FrameCache) -> None:
+    score = np.arange(300, dtype=np.float32)[:, None]
+    usual = np.ones(300, np.bool_)
+    usual[[100, 101, 299]] = False
+    rows = RecordingScores(score, usual=usual).rows(cache)
+    assert rows.score[:, 0].tolist() == [*range(100), *range(102, 299)]
+    assert (rows.timestamp_ns == cache.timestamp_ns[usual]).all()
+    assert rows.segment.tolist() == [0] * 100 + [1] * 197
+    every = RecordingScores(score).rows(cache)
+    assert every.score is score
+    assert every.segment is cache.segment
+
+
+def test_a_contaminated_recording_is_scored_by_its_usual_frames(
+    cache: FrameCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = module_of(MODEL, cache)
+    plain = score_recording(module, cache)
+    window, margins = WindowSpec("mean", 1.0), [0.0, 0.0, 0.0]
+    assert (score_and_tell(module, cache, window, margins).score == plain.score).all()
+    usual = np.arange(300) % 3 != 0
+    asked = []
+
+    def tell(*told: object) -> np.ndarray:
+        asked.append(told)
+        return usual
+
+    monkeypatch.setattr(recording_scores, "usual_frames", tell)
+    found = score_and_tell(module, cache, window, margins)
+    ((windowed, segments, parts, told),) = asked
+    assert (windowed == windowed_scores(plain.score, cache.timestamp_ns, cache.segment, window)).all()
+    assert (segments is cache.segment, parts, told) == (True, ("residual", "detail", "view"), margins)
+    assert found.usual is usual
+    assert (found.score == score_recording(module, cache, usual=usual).score).all()
+    assert (found.score != plain.score).any()
 
 
 def rank_of(module: ScoringModule, cache: FrameCache) -> tuple[int, RecordingScores]:
