@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from edgevad.errors import SourceError
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
+from edgevad.runtime.turns import wake_in_time
 from edgevad.sources.frame import Frame
 from edgevad.sources.live import LiveSource
 from edgevad.sources.source import Source
@@ -322,8 +323,14 @@ class RecordingReader(Reader):
         try:
             with closing(iter(self.source)) as frames:
                 handed_s = clock()
+                known = False
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
+                    if not known:
+                        known = True
+                        # Of large pictures the decoder's own threads would be held up.
+                        if frame.nbytes <= LARGE_BYTES:
+                            wake_in_time()
                     batch.decoded.append((frame, decoded_s))
                     if len(batch) < self._most(frame) and decoded_s - handed_s <= PATIENCE_S:
                         continue

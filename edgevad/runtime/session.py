@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +18,13 @@ from edgevad.events.sink import Sink
 from edgevad.runtime.counters import FrameCounters
 from edgevad.runtime.latency import LatencyHistogram
 from edgevad.runtime.pipeline import Pipeline, Result
-from edgevad.runtime.turns import short_turns
 
 __all__ = ["RunSummary", "run_session"]
 
 # A run may last for months; its summary must not grow all the time. events.jsonl has all of them.
 KEPT_EVENTS = 1000
+# Threads that want Python's lock are let in after so long (Python: 5 ms). A decoder that waits for it does not decode.
+_TURN_S = 20e-6
 
 
 @dataclass
@@ -141,7 +144,7 @@ def run_session(
     pipeline.on_event = lambda event: _over(event, sinks, summary)
     started_s = time.monotonic()
     try:
-        with pipeline, short_turns(not pipeline.is_live):
+        with pipeline, _short_turns(not pipeline.is_live):
             for sink in sinks:
                 sink.start(summary.run)
             _run(pipeline, sinks, summary, max_frames)
@@ -155,6 +158,18 @@ def run_session(
     if failure is not None:
         raise failure
     return summary
+
+
+@contextmanager
+def _short_turns(wanted: bool) -> Iterator[None]:
+    """Have the threads of this process take turns often, if `wanted`; as before afterwards."""
+    before_s = sys.getswitchinterval()
+    if wanted:
+        sys.setswitchinterval(min(before_s, _TURN_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
 
 
 def _run_info(pipeline: Pipeline, sources: Sequence[str], device: str | None) -> RunInfo:
