@@ -69,9 +69,12 @@ class AreaMean:
         means = np.asarray(cv2.convertScaleAbs(self.sums(image), alpha=self.scale), dtype=np.uint8)  # half to even
         return means.reshape(height, width, -1)
 
-    def sums(self, image: Image) -> npt.NDArray[np.float32]:
-        """The means before they are multiplied by `scale`: (height, width * channels), whole numbers."""
-        levels = image.astype(np.float32)
+    def sums(self, image: Image | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The means before they are multiplied by `scale`: (height, width * channels), whole numbers.
+
+        Several images, one above the other, give those of all.
+        """
+        levels = image.astype(np.float32, copy=False)
         if self._is_down_first:
             return self._sum_across(self._sum_down(levels))
         return self._sum_down(self._sum_across(levels))

@@ -6,6 +6,7 @@ The trainer's cache and the runtime call this same code, so that a model is fed 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevad.errors import SourceError
-from edgevad.runtime.shrinking import shrink, shrink_planes
+from edgevad.runtime.shrinking import shrink, shrink_planes, shrink_several
 from edgevad.sources.frame import Frame, Image
 from edgevad.sources.planes import PlanarFrame
 from edgevad.spec import InputSpec, MotionSpec
@@ -74,6 +75,16 @@ class Preprocessor:
             return ModelInput(small, None)
         motion = self._motion.push(frame, small)
         return None if motion is None else ModelInput(small, motion)
+
+    def at_once(self, frames: Sequence[Frame]) -> list[ModelInput] | None:
+        """What calling it with each of `frames` gives, where that is quicker in one; None elsewhere."""
+        if self._motion is not None:
+            return None
+        pictures = [frame.planes for frame in frames if isinstance(frame, PlanarFrame) and frame.planes is not None]
+        if len(pictures) < len(frames) or min(frames[0].shape[:2]) < MIN_SIDE_PX:
+            return None
+        small = shrink_several(pictures, (self.spec.width_px, self.spec.height_px))
+        return None if small is None else [ModelInput(image, None) for image in small]
 
     @staticmethod
     def _refuse_what_is_no_image(frame: Frame) -> None:

@@ -10,12 +10,15 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from edgevad.errors import SourceError
 from edgevad.runtime.preprocess import ModelInput, Preprocessor
+from edgevad.runtime.turns import wake_in_time
 from edgevad.sources.frame import Frame
 from edgevad.sources.live import LiveSource
 from edgevad.sources.source import Source
@@ -31,6 +34,8 @@ READ_AHEAD_BATCHES = 2
 # Of frames larger than this a batch holds half as many: their memory counts, and beside their decoding the model's time
 # does not.
 LARGE_BYTES = 3 * 640 * 360
+# Small pictures are prepared so many at once: their working set stays in a core's cache.
+AT_ONCE_FRAMES = 4
 # A source slower than this is worth waking the consumer for at every frame.
 PATIENCE_S = 0.02
 # A frame that is held back by a limit of the rate is replaced by the next one when it is older than this.
@@ -318,8 +323,14 @@ class RecordingReader(Reader):
         try:
             with closing(iter(self.source)) as frames:
                 handed_s = clock()
+                known = False
                 while not self._stopping and (frame := next(frames, None)) is not None:
                     decoded_s = clock()
+                    if not known:
+                        known = True
+                        # Of large pictures the decoder's own threads would be held up.
+                        if frame.nbytes <= LARGE_BYTES:
+                            wake_in_time()
                     batch.decoded.append((frame, decoded_s))
                     if len(batch) < self._most(frame) and decoded_s - handed_s <= PATIENCE_S:
                         continue
@@ -340,15 +351,14 @@ class RecordingReader(Reader):
         return self._batch if frame.nbytes <= LARGE_BYTES else -(-self._batch // 2)
 
     def _prepare_in_advance(self, batch: _Batch) -> bool:
-        """Prepare the next frame of `batch` in the decoder's thread, if that is no other's task and goes well."""
+        """Prepare the next frames of `batch` in the decoder's thread, if that is no other's task and goes well."""
         if self._prepares_aside or self._late is not None:
             return False
         try:
-            batch.ready.append(self._prepared(*batch.decoded[0]))
+            batch.ready += self._prepared(batch)
         except Exception:
             # It goes wrong again with the consumer, in its turn.
             return False
-        batch.decoded.popleft()
         return True
 
     def _prepare(self) -> None:
@@ -372,11 +382,12 @@ class RecordingReader(Reader):
         """The batch as far as it could be prepared, and what went wrong then."""
         ready = batch.ready
         try:
-            for frame, decoded_s in batch.decoded:
+            while batch.decoded:
                 if self._late is None:
-                    ready.append(self._prepared(frame, decoded_s))
+                    ready += self._prepared(batch)
                 else:
-                    ready.append(PreparedFrame(frame, None, decoded_s, 0.0))  # the consumer's task by now
+                    ready.append(PreparedFrame(batch.decoded[0][0], None, batch.decoded[0][1], 0.0))  # the consumer's
+                    batch.decoded.popleft()
         except BaseException as error:
             return ready, error
         return ready, None
@@ -395,7 +406,15 @@ class RecordingReader(Reader):
             return ready, error
         return ready, None
 
-    def _prepared(self, frame: Frame, decoded_s: float) -> PreparedFrame:
+    def _prepared(self, batch: _Batch) -> list[PreparedFrame]:
+        """The next frame of `batch`, or a few at once; they are taken out of it where that goes well."""
         started_s = time.perf_counter()
-        prepared = self._preprocessor(frame)
-        return PreparedFrame(frame, prepared, decoded_s, time.perf_counter() - started_s)
+        some = list(islice(batch.decoded, AT_ONCE_FRAMES))
+        inputs: Sequence[ModelInput | None] | None = self._preprocessor.at_once([frame for frame, _ in some])
+        if inputs is None:
+            some = some[:1]
+            inputs = [self._preprocessor(some[0][0])]
+        each_s = (time.perf_counter() - started_s) / len(some)
+        for _ in some:
+            batch.decoded.popleft()
+        return [PreparedFrame(frame, item, at_s, each_s) for (frame, at_s), item in zip(some, inputs, strict=True)]

@@ -9,6 +9,7 @@ import pytest
 
 from edgevad.runtime.preprocess import Preprocessor
 from edgevad.runtime.shrinking import shrink, shrink_planes
+from edgevad.sources.frame import Frame
 from edgevad.sources.planes import PlanarFrame, Planes
 from edgevad.spec import InputSpec
 
@@ -80,6 +81,28 @@ def test_the_preprocessor_takes_planes_where_it_can(source: tuple[int, int]) -> 
     expected = shrink_planes(frame.planes, (64, 64), alone=True)
     assert (frame.planes._bgr is None) is (expected is not None)
     np.testing.assert_array_equal(prepared.image, shrink(frame.image, (64, 64)) if expected is None else expected)
+
+
+@pytest.mark.parametrize("source", [(224, 224), (160, 160)])
+def test_several_at_once_are_each_by_itself_to_the_bit(source: tuple[int, int]) -> None:
+    frames = [PlanarFrame(planes_of(source, contrast=50 + 9 * k), k, k, "drive") for k in range(4)]
+    prepare = Preprocessor(InputSpec(64, 64), alone=True)
+    together = prepare.at_once(frames)
+    assert together is not None
+    for frame, one in zip(frames, together, strict=True):
+        by_itself = prepare(frame)
+        assert by_itself is not None
+        np.testing.assert_array_equal(one.image, by_itself.image)
+
+
+def test_pictures_unlike_each_other_are_not_prepared_at_once() -> None:
+    prepare = Preprocessor(InputSpec(64, 64), alone=True)
+    of = [planes_of((224, 224)), planes_of((160, 160)), planes_of((224, 224), pixels="yuvj420p")]
+    frames = [PlanarFrame(planes, k, k, "drive") for k, planes in enumerate(of)]
+    assert prepare.at_once(frames[:2]) is None
+    assert prepare.at_once(frames[::2]) is None
+    assert prepare.at_once([frames[0], Frame(frames[0].image, 1, 1, "drive")]) is None
+    assert prepare.at_once(frames[:1]) is not None
 
 
 def test_any_number_of_threads_may_look_at_a_picture() -> None:
