@@ -113,10 +113,10 @@ def recalibrate(
     rememberer = Rememberer.of(bundle)
     if rememberer is None and bundle.manifest.input.bank is not None:
         observer.note("This bundle cannot write what it remembers anew: export it again for that. Statistics only.")
-    found = _tones(bundle, recent, rememberer, observer)
+    replay = bundle.replay()
+    found = _tones(bundle, recent, replay, rememberer, observer)
     precision = _precision(bundle, recent.cache, found.tones, backend, threads, observer)
     like = bundle.manifest.calibration
-    replay = bundle.replay()
     with closing(_engine(bundle, precision, found.tones, backend, threads)) as engine:
         how = None if rememberer is None else rememberer.with_tones(found.tones).coordinates
         learned = _learned(bundle.bank(), like, engine, how, recent, observer)
@@ -134,13 +134,18 @@ def recalibrate(
     return _written(bundle, out, recent, selection, learned, found, rows, calibration, precision)
 
 
-def _tones(bundle: Bundle, recent: Selection, rememberer: Rememberer | None, observer: RefitObserver) -> FoundTones:
+def _tones(
+    bundle: Bundle,
+    recent: Selection,
+    replay: Replay | None,
+    rememberer: Rememberer | None,
+    observer: RefitObserver,
+) -> FoundTones:
     """Whether the recent frames need a tone curve that the bundle has not.
 
     Pictures of the same place are found by what is remembered of them; a model that is given motion is for a camera
     that stands still, where motion decides.
     """
-    replay = bundle.replay()
     if rememberer is None or replay is None or bundle.manifest.input.motion is not None:
         return FoundTones(bundle.tones(), added=False, sentence="")
     observer.stage("asking whether the light has changed")

@@ -20,7 +20,7 @@ from edgevad.bundle.calibration import Calibration
 from edgevad.bundle.tones import MOST_CONDITIONS, ToneCurves
 from edgevad.calibration import calibrate
 from edgevad.runtime.remembering import Rememberer
-from edgevad.runtime.toning import in_units_of_home, looks, shares, toned
+from edgevad.runtime.toning import at_home, in_units_of_home, looks, shares
 
 __all__ = ["FoundTones", "find_tones", "levelled", "relevelled"]
 
@@ -76,11 +76,11 @@ def find_tones(recent: Images, known: Images, rememberer: Rememberer, parts: int
 
     if min(len(recent), len(known)) < _LEAST_FRAMES:
         return nothing("")
-    home = _through_tones(own, known)
+    home = at_home(own, known)
     curve = _matched_curve(recent, home, rememberer.with_tones(None))
     if curve is None:
         return nothing("Levels differ from before by more than a tone curve may undo.")
-    moved = _levels_between(recent, partial(_through, curve), partial(_through_tones, own))
+    moved = _levels_between(recent, partial(_through, curve), partial(at_home, own))
     if moved < _LEAST_LEVELS:
         return nothing("")
     tones, off = _with_condition(own, curve, recent, known, parts)
@@ -189,10 +189,6 @@ def _through(curve: Curve, images: Images) -> Images:
     return np.stack([curve[:, channel][images[..., channel]] for channel in range(3)], axis=-1)
 
 
-def _through_tones(tones: ToneCurves | None, images: Images) -> Images:
-    return images if tones is None else toned(tones, images, shares(tones, images))
-
-
 def _levels_between(images: Images, one: Callable[[Images], Images], other: Callable[[Images], Images]) -> float:
     """By how many levels what one makes of pictures differs from what the other does, on average."""
     total = 0
@@ -213,8 +209,8 @@ def _with_condition(
     recent_looks = looks(recent)
     trial = _joined(own, curve, recent_looks[~odd], known[~other], parts)
     off = (
-        _levels_between(recent[odd], partial(_through_tones, trial), partial(_through, curve)),
-        _levels_between(known[other], partial(_through_tones, trial), partial(_through_tones, own)),
+        _levels_between(recent[odd], partial(at_home, trial), partial(_through, curve)),
+        _levels_between(known[other], partial(at_home, trial), partial(at_home, own)),
     )
     return _joined(own, curve, recent_looks, known, parts), max(off)
 

@@ -386,8 +386,8 @@ class RecordingReader(Reader):
                 if self._late is None:
                     ready += self._prepared(batch)
                 else:
-                    ready.append(PreparedFrame(batch.decoded[0][0], None, batch.decoded[0][1], 0.0))  # the consumer's
-                    batch.decoded.popleft()
+                    frame, decoded_s = batch.decoded.popleft()
+                    ready.append(PreparedFrame(frame, None, decoded_s, 0.0))  # the consumer's task by now
         except BaseException as error:
             return ready, error
         return ready, None

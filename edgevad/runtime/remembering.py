@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgevad.bundle.bundle import REMEMBER_NAME, Bundle
 from edgevad.bundle.tones import ToneCurves
 from edgevad.errors import BackendError
-from edgevad.runtime.toning import shares, toned
+from edgevad.runtime.toning import at_home
 from edgevad.spec import EXCLUDED
 
 __all__ = ["Rememberer", "bank_entries"]
@@ -34,7 +34,6 @@ class Rememberer:
         import onnxruntime
 
         self.tones = tones
-
         self._where = f"{where}"
         self._values = values
         options = onnxruntime.SessionOptions()
@@ -72,9 +71,7 @@ class Rememberer:
         """
         found = []
         for start in range(0, len(frames), _CHUNK):
-            chunk = np.ascontiguousarray(frames[start : start + _CHUNK])
-            if self.tones is not None:
-                chunk = toned(self.tones, chunk, shares(self.tones, chunk))
+            chunk = at_home(self.tones, np.ascontiguousarray(frames[start : start + _CHUNK]))
             try:
                 (one,) = self._session.run(["coordinates"], {"frames": chunk})
             except Exception as error:

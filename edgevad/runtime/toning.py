@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgevad.bundle.tones import LOOKS, ToneCurves
 from edgevad.runtime.backends.backend import Backend, Scores
 
-__all__ = ["TonedBackend", "in_units_of_home", "looks", "shares", "toned", "with_tones"]
+__all__ = ["TonedBackend", "at_home", "in_units_of_home", "looks", "shares", "toned", "with_tones"]
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -62,12 +62,17 @@ def toned(tones: ToneCurves, frames: Images, share: Floats) -> Images:
     if (share[:, 0] == 1).all():
         return frames
     out = np.ascontiguousarray(frames).copy()
-    own = np.arange(256, dtype=np.float32)[:, None]
+    own, curves = np.arange(256, dtype=np.float32)[:, None], tones.curves.astype(np.float32)
     for k in np.flatnonzero(share[:, 0] < 1):
-        curve = share[k, 0] * own + np.tensordot(share[k, 1:], tones.curves.astype(np.float32), axes=1)
+        curve = share[k, 0] * own + np.tensordot(share[k, 1:], curves, axes=1)
         table = np.ascontiguousarray(np.rint(curve).astype(np.uint8)[:, None, :])
         out[k] = cv2.LUT(out[k], table)
     return out
+
+
+def at_home(tones: ToneCurves | None, frames: Images) -> Images:
+    """Frames (N, h, w, 3) uint8 as they would look at home; None: each is taken as it is."""
+    return frames if tones is None else toned(tones, frames, shares(tones, frames))
 
 
 class TonedBackend:
