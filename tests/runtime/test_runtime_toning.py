@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,16 @@ def test_what_is_surely_of_one_condition_is_wholly_of_it() -> None:
     assert share[20:].tolist() == [[0.0, 1.0]] * 20
     between = shares(tones, np.stack([np.full((16, 24, 3), level, np.uint8) for level in range(60, 121)]))
     assert between.sum(axis=1) == pytest.approx(1.0)
+
+
+def test_nothing_is_taken_from_a_condition_that_a_picture_is_hardly_of() -> None:
+    tones = one_condition()
+    soft = replace(tones, precision=(tones.precision * 0.03).astype(np.float32))
+    between = np.concatenate([pictures(1, level, seed=1) for level in range(62, 118)])
+    largest = shares(soft, between).max(axis=1)
+    assert ((largest > 0.9) & (largest < 0.99)).any()
+    assert (largest == 1).any()
+    assert not ((largest > 0.99) & (largest < 1)).any()
 
 
 def test_home_is_left_alone_and_the_other_condition_brought_there() -> None:
